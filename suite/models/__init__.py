@@ -1,0 +1,1 @@
+"""Architectures, one file each: a `ModelSpec` becomes an `nn.Module`."""

@@ -1,0 +1,121 @@
+"""How a network is trained: loss, optimizer, schedule, length, stop rules, what is kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from suite.spec.base import Strict
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+
+class SGD(Strict):
+    """w ← w − η v with v ← μ v + ∇L(w) + λ w (heavy-ball momentum μ, weight decay λ inside the gradient)."""
+
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: PositiveFloat
+    momentum: Momentum = 0.0
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class AdamW(Strict):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): w ← w − η (m̂ / (√v̂ + ε) + λ w)."""
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: PositiveFloat
+    beta1: Momentum = 0.9
+    beta2: Momentum = 0.999
+    epsilon: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+
+
+Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]
+
+
+class Constant(Strict):
+    """The learning rate stays as given."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class WarmupCosine(Strict):
+    """Linear warm-up over the first steps, then a half cosine down to `final_fraction` of the learning rate."""
+
+    kind: Literal["warmup_cosine"] = "warmup_cosine"
+    warmup_steps: NonNegativeInt = 0
+    final_fraction: Fraction = 0.0
+
+
+Schedule = Annotated[Constant | WarmupCosine, Field(discriminator="kind")]
+
+
+class Stop(Strict):
+    """Ends a run early, looked at after each epoch: on the whole training set, or on a loss that has diverged."""
+
+    train_accuracy: Fraction | None = None
+    train_loss: NonNegativeFloat | None = None
+    diverged_above: PositiveFloat = 1e6
+
+
+class Final(Strict):
+    """The last weights only."""
+
+    kind: Literal["final"] = "final"
+
+
+class Spaced(Strict):
+    """`count` checkpoints, the last at the end, evenly or logarithmically spaced in steps; step 0 too if `initial`."""
+
+    kind: Literal["even", "log"]
+    count: PositiveInt
+    initial: bool = False
+
+
+Checkpoints = Annotated[Final | Spaced, Field(discriminator="kind")]
+
+
+class TrainingSpec(Strict):
+    """One network's training. Exactly one of `epochs` and `steps` is given."""
+
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    optimizer: Optimizer
+    schedule: Schedule = Constant()
+    batch_size: PositiveInt | Literal["full"]
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    stop: Stop = Stop()
+    checkpoints: Checkpoints = Final()
+    trajectory: NonNegativeInt = Field(default=0, description="how many of the last iterates are kept")
+    stack_size: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=64, description="most cells trained as one stacked step"
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give exactly one of epochs and steps")
+        return self
+
+    def batch(self, train_size: int) -> int:
+        """The number of inputs in a minibatch, for a training set of that size."""
+        return train_size if self.batch_size == "full" else self.batch_size
+
+    def total_steps(self, train_size: int) -> int:
+        """Optimizer steps of a run that is not stopped early; an epoch leaves its incomplete last minibatch out."""
+        per_epoch = train_size // self.batch(train_size)
+        return self.steps if self.steps is not None else per_epoch * (self.epochs or 0)
+
+    def checkpoint_steps(self, train_size: int) -> tuple[int, ...]:
+        """The steps after which weights are kept, ascending, the last one at the end."""
+        total = self.total_steps(train_size)
+        if isinstance(self.checkpoints, Final):
+            return (total,)
+        count = self.checkpoints.count
+        if self.checkpoints.kind == "even":
+            inner = {round(total * i / count) for i in range(1, count + 1)}
+        else:
+            inner = {round(total ** (i / count)) for i in range(1, count + 1)}
+        return tuple(sorted((inner | {total} | ({0} if self.checkpoints.initial else set())) - (set() if self.checkpoints.initial else {0})))
