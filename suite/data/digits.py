@@ -1,4 +1,5 @@
 """The 8×8 handwritten digits that scikit-learn ships: the embedded data set, always there."""
+
 from __future__ import annotations
 
 from pathlib import Path

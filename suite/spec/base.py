@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import entry_points
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -69,8 +69,13 @@ class DataSpec(Strict):
 
 
 class ModelSpec(Strict):
-    """An architecture. Subclasses set `kind: Literal["…"]` and the two methods."""
+    """An architecture. Subclasses set `kind: Literal["…"]` and the two methods.
 
+    `linear_in_inputs` says that the first parameter is a weight `h × features` that multiplies the raw input vectors:
+    then the Hessian of a minibatch is reduced exactly to the span of its inputs.
+    """
+
+    linear_in_inputs: ClassVar[bool] = False
     kind: str
 
     def misfit(self, shape: Shape) -> str | None:

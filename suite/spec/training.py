@@ -118,4 +118,9 @@ class TrainingSpec(Strict):
             inner = {round(total * i / count) for i in range(1, count + 1)}
         else:
             inner = {round(total ** (i / count)) for i in range(1, count + 1)}
-        return tuple(sorted((inner | {total} | ({0} if self.checkpoints.initial else set())) - (set() if self.checkpoints.initial else {0})))
+        return tuple(
+            sorted(
+                (inner | {total} | ({0} if self.checkpoints.initial else set()))
+                - (set() if self.checkpoints.initial else {0})
+            )
+        )

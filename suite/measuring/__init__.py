@@ -1,0 +1,1 @@
+"""Measuring: what is missing is scheduled, isolated in worker processes and recorded."""

@@ -1,0 +1,105 @@
+"""The dear part: the spectral probe of one checkpoint, shared by all metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from suite.curvature.dense import minibatch_eigenvalues
+from suite.curvature.hessian import HessianOperator
+from suite.curvature.lanczos import lanczos_quadrature, rademacher
+from suite.curvature.reduction import ReducedInputs
+from suite.curvature.spectrum import DenseSpectra, LanczosMeasure
+from suite.models.flat import FlatModel
+from suite.spec.probes import DenseSpectrum, LanczosSpectrum
+from suite.spec.seeds import seed_of
+from suite.training.objective import mean_loss
+from suite.training.problem import Problem
+
+PROBE_VERSION = 1
+"""Part of every probe's key: raised when its numbers change."""
+
+
+def spectral_probe(
+    problem: Problem, weights: Tensor, spec: DenseSpectrum | LanczosSpectrum, batch: int
+) -> dict[str, Tensor]:
+    """The spectrum of the minibatch Hessian at flat `weights` `[d]`, as tensors to store.
+
+    Args:
+        problem: network, loss and training set.
+        weights: flat parameters on the problem's device.
+        spec: which probe, at what budget, in which dtype.
+        batch: the training batch size, for `batch_size: training`.
+
+    Raises:
+        ValueError: the Hessian is not finite.
+    """
+    size = {"training": batch, "full": len(problem.train)}.get(str(spec.batch_size), spec.batch_size)
+    weights = weights.to(getattr(torch, spec.dtype))
+    if isinstance(spec, DenseSpectrum):
+        return _dense(problem, weights, spec, int(size))
+    return _lanczos(problem, weights, spec, int(size))
+
+
+def load_spectrum(spec: DenseSpectrum | LanczosSpectrum, tensors: dict[str, Tensor]) -> DenseSpectra | LanczosMeasure:
+    """The stored form of `spectral_probe` as the object that metrics read."""
+    if isinstance(spec, DenseSpectrum):
+        return DenseSpectra.from_arrays(tensors)
+    return LanczosMeasure.from_arrays(tensors)
+
+
+def minibatch(draw: int, batch: int, size: int) -> Tensor:
+    """Indices of a probe's minibatch, int64 on the CPU: a function of the draw and the sizes alone.
+
+    All runs of a task meet the same minibatches, so that they are not told apart by the luck of the draw.
+    """
+    generator = torch.Generator().manual_seed(seed_of("probe minibatch", draw, batch, size))
+    return torch.randperm(size, generator=generator)[:batch]
+
+
+def _batch(problem: Problem, draw: int, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    train = problem.train
+    at = minibatch(draw, batch, len(train)).to(train.inputs.device)
+    inputs = train.inputs[at]
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs, train.targets[at]
+
+
+def _dense(problem: Problem, weights: Tensor, spec: DenseSpectrum, batch: int) -> dict[str, Tensor]:
+    draws = [_eigenvalues(problem, weights, *_batch(problem, k, batch, weights.dtype)) for k in range(spec.minibatches)]
+    return DenseSpectra.of([e for e, _ in draws], [z for _, z in draws], len(weights)).to_arrays()
+
+
+def _eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+    """Eigenvalues on one minibatch and the number of exact zeros that the reduction took out."""
+    model, zeros = problem.model, 0
+    if model.linear_in_inputs:
+        reduced = ReducedInputs(inputs, next(iter(model.slices().values())), model.shapes[0][0])
+        model, zeros = model.with_features(reduced.inputs.shape[1]), reduced.zeros
+        inputs, weights = reduced.inputs, reduced.reduce(weights)
+    loss = _loss(problem, model, inputs, targets)
+    return minibatch_eigenvalues(loss, weights), zeros
+
+
+def _lanczos(problem: Problem, weights: Tensor, spec: LanczosSpectrum, batch: int) -> dict[str, Tensor]:
+    """One probe a run; runs that share a minibatch (a full batch) share one operator and its products."""
+    probes = rademacher(spec.runs, len(weights), seed_of("probe vectors"), weights.dtype, weights.device)
+    if batch == len(problem.train):
+        loss = _loss(problem, problem.model, *_batch(problem, 0, batch, weights.dtype))
+        nodes, masses = lanczos_quadrature(HessianOperator(loss, weights), probes, spec.steps)
+    else:
+        pairs = [
+            lanczos_quadrature(
+                HessianOperator(_loss(problem, problem.model, *_batch(problem, k, batch, weights.dtype)), weights),
+                probes[k : k + 1],
+                spec.steps,
+            )
+            for k in range(spec.runs)
+        ]
+        nodes, masses = torch.cat([n for n, _ in pairs]), torch.cat([m for _, m in pairs])
+    return LanczosMeasure(nodes, masses, len(weights)).to_arrays()
+
+
+def _loss(problem: Problem, model: FlatModel, inputs: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda flat: mean_loss(problem.objective, model(flat, inputs), targets)

@@ -1,0 +1,110 @@
+"""The `@metric` decorator, and how metrics are found: in this package, by entry point, by path. Nobody edits a list."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Literal
+
+from suite.curvature.spectrum import Estimate
+from suite.errors import BadInput
+from suite.metrics.run import Run
+
+Value = float | Estimate
+Measure = Callable[[Run], Value | dict[str, Value]]
+Cost = Literal["free", "forward", "spectrum"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Everything that is known of a metric.
+
+    Attributes:
+        name: the function's name; names the file of its published values.
+        measure: `Run` → float, `Estimate`, or a dict of them by component.
+        title: for tables.
+        family: for grouping, e.g. "spectrum".
+        source: paper and equation.
+        sign: +1 if its authors expect the gap to grow with it, −1 if to shrink.
+        version: raised whenever its values change; old values are then measured again.
+        cost: what it takes beyond the shared probes.
+        trivial: True for predictors that any real metric must beat.
+    """
+
+    name: str
+    measure: Measure
+    title: str
+    family: str
+    source: str
+    sign: Literal[1, -1]
+    version: int = 1
+    cost: Cost = "spectrum"
+    trivial: bool = False
+
+
+def metric(
+    *,
+    title: str,
+    family: str,
+    source: str,
+    sign: Literal[1, -1],
+    version: int = 1,
+    cost: Cost = "spectrum",
+    trivial: bool = False,
+) -> Callable[[Measure], Metric]:
+    """Make a metric of a function `Run -> value`; see `Metric` for the words."""
+
+    def made(measure: Measure) -> Metric:
+        return Metric(measure.__name__, measure, title, family, source, sign, version, cost, trivial)
+
+    return made
+
+
+def find_metrics(files: Iterable[Path] = ()) -> dict[str, Metric]:
+    """All metrics by name: this package's, installed ones (entry points `suite.metrics`), those in `files`.
+
+    Raises:
+        BadInput: a file that cannot be imported or has no metric, or a name that two metrics claim.
+    """
+    home = importlib.import_module("suite.metrics")
+    modules = [importlib.import_module(f"suite.metrics.{m.name}") for m in pkgutil.iter_modules(home.__path__)]
+    for entry in entry_points(group="suite.metrics"):
+        try:
+            modules.append(importlib.import_module(entry.module))
+        except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything
+            raise BadInput(f"entry point {entry.name} ({entry.value}): {_line(error)}") from error
+    found: dict[str, Metric] = {}
+    homes: dict[str, str] = {}
+    for module in [*modules, *(_from_file(path) for path in files)]:
+        for one in vars(module).values():
+            if isinstance(one, Metric) and one.measure.__module__ == module.__name__:
+                if one.name in found:
+                    raise BadInput(f"two metrics are called {one.name}: {homes[one.name]} and {module.__file__}")
+                found[one.name], homes[one.name] = one, str(module.__file__)
+    return dict(sorted(found.items()))
+
+
+def _from_file(path: Path) -> object:
+    name = f"suite_metric_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise BadInput(f"{path}: not a Python file; `--metric` takes the path of a file that defines metrics")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # noqa: BLE001 - a stranger's file may raise anything
+        raise BadInput(f"{path}: cannot be imported: {_line(error)}") from error
+    if not any(isinstance(one, Metric) for one in vars(module).values()):
+        raise BadInput(f"{path}: defines no metric; put `@metric(…)` of suite.metrics.registry before its function")
+    return module
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,307 @@
+"""The local store: rows in SQLite, tensors as safetensors files named by their checksum.
+
+Written by one process (the driver). Rows change in transactions and files are renamed into place when complete, so that
+`kill -9` at any moment leaves a store in which everything recorded is whole. The unit of training is a stack: all its
+runs are recorded at once or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.errors import StoreError
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS stacks (key TEXT PRIMARY KEY, seconds REAL NOT NULL, provenance TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY, stack TEXT NOT NULL REFERENCES stacks(key), status TEXT NOT NULL,
+    parameters INTEGER NOT NULL, initial TEXT NOT NULL, trajectory TEXT);
+CREATE TABLE IF NOT EXISTS checkpoints (
+    run_id TEXT NOT NULL REFERENCES runs(run_id), step INTEGER NOT NULL, weights TEXT NOT NULL,
+    train_loss REAL, train_accuracy REAL, test_loss REAL, test_accuracy REAL, PRIMARY KEY (run_id, step));
+CREATE TABLE IF NOT EXISTS probes (
+    key TEXT PRIMARY KEY, run_id TEXT NOT NULL, step INTEGER NOT NULL, tensors TEXT, status TEXT NOT NULL,
+    reason TEXT NOT NULL, seconds REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS metric_values (
+    key TEXT NOT NULL, component TEXT NOT NULL, run_id TEXT NOT NULL, step INTEGER NOT NULL, metric TEXT NOT NULL,
+    version INTEGER NOT NULL, value REAL, standard_error REAL, status TEXT NOT NULL, reason TEXT NOT NULL,
+    seconds REAL NOT NULL, PRIMARY KEY (key, component));
+"""
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A checkpoint to record or as recorded; `weights` is a safetensors file's content, or its checksum once stored."""
+
+    step: int
+    weights: bytes | str
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run to record, or as recorded; tensors as in `StoredCheckpoint`."""
+
+    run_id: str
+    status: str
+    parameters: int
+    initial: bytes | str
+    checkpoints: tuple[StoredCheckpoint, ...]
+    trajectory: bytes | str | None = None
+
+
+@dataclass(frozen=True)
+class StoredProbe:
+    """A probe of a checkpoint: `status` ok with `tensors`, or failed/timeout/died with a reason."""
+
+    key: str
+    run_id: str
+    step: int
+    tensors: bytes | str | None
+    status: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StoredValue:
+    """One value (or one component of it) of a metric at a checkpoint, or the reason why there is none."""
+
+    key: str
+    component: str
+    run_id: str
+    step: int
+    metric: str
+    version: int
+    value: float | None
+    standard_error: float | None
+    status: str
+    reason: str
+    seconds: float
+
+
+class Store:
+    """Opens (and makes) the store at `home`. `writing=True` takes the lock that only one driver holds.
+
+    Raises:
+        StoreError: the folder cannot be written, is used by another driver, or is of another schema.
+    """
+
+    def __init__(self, home: Path, writing: bool = False) -> None:
+        self.home = home
+        self._lock: int | None = None
+        with _explained(home):
+            (home / "tensors").mkdir(parents=True, exist_ok=True)
+            if writing:
+                self._take_lock()
+            self._db = sqlite3.connect(home / "store.db", isolation_level=None, timeout=30)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._check_schema()
+
+    def close(self) -> None:
+        """Release the database and the lock."""
+        self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def stack(self, key: str) -> tuple[str, ...] | None:
+        """The run ids of a recorded stack whose tensor files are all there, else None."""
+        rows = self._rows("SELECT run_id, initial, trajectory FROM runs WHERE stack = ?", key)
+        if not rows:
+            return None
+        sums = [s for _, initial, trajectory in rows for s in (initial, trajectory) if s]
+        query = "SELECT weights FROM checkpoints JOIN runs USING (run_id) WHERE stack = ?"
+        sums += [s for (s,) in self._rows(query, key)]
+        return tuple(r[0] for r in rows) if all(self.path(s).exists() for s in sums) else None
+
+    def run(self, run_id: str) -> StoredRun | None:
+        """A recorded run with its checkpoints by ascending step, tensors by checksum."""
+        rows = self._rows("SELECT * FROM runs WHERE run_id = ?", run_id)
+        if not rows:
+            return None
+        query = (
+            "SELECT step, weights, train_loss, train_accuracy, test_loss, test_accuracy "
+            "FROM checkpoints WHERE run_id = ? ORDER BY step"
+        )
+        points = tuple(StoredCheckpoint(*_numbers(row, 2)) for row in self._rows(query, run_id))
+        _, _, status, parameters, initial, trajectory = rows[0]
+        return StoredRun(run_id, status, parameters, initial, points, trajectory)
+
+    def record_stack(self, key: str, runs: Iterable[StoredRun], seconds: float, provenance: dict[str, Any]) -> None:
+        """Record a whole stack, its tensors first, in one transaction; replaces what a damaged one left."""
+        with _explained(self.home):
+            rows, points = [], []
+            for run in runs:
+                trajectory = None if run.trajectory is None else self.keep(run.trajectory)
+                rows.append((run.run_id, key, run.status, run.parameters, self.keep(run.initial), trajectory))
+                points += [
+                    (run.run_id, c.step, self.keep(c.weights), c.train_loss, c.train_accuracy, c.test_loss,
+                     c.test_accuracy)
+                    for c in run.checkpoints
+                ]  # fmt: skip
+            with self._transaction() as db:
+                db.execute("INSERT OR REPLACE INTO stacks VALUES (?, ?, ?)", (key, seconds, json.dumps(provenance)))
+                db.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", rows)
+                db.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?)", points)
+
+    def probe(self, key: str) -> StoredProbe | None:
+        """A recorded probe, or None; one whose file is gone counts as missing."""
+        rows = self._rows("SELECT * FROM probes WHERE key = ?", key)
+        if not rows or (rows[0][3] and not self.path(rows[0][3]).exists()):
+            return None
+        return StoredProbe(*rows[0])
+
+    def record_probes(self, probes: Iterable[StoredProbe]) -> None:
+        """Record probes in one transaction."""
+        with _explained(self.home):
+            rows = [
+                (p.key, p.run_id, p.step, p.tensors and self.keep(p.tensors), p.status, p.reason, p.seconds)
+                for p in probes
+            ]
+            with self._transaction() as db:
+                db.executemany("INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def values(self, key: str) -> tuple[StoredValue, ...]:
+        """The recorded components of a value; empty if it was never measured."""
+        query = "SELECT * FROM metric_values WHERE key = ? ORDER BY component"
+        return tuple(StoredValue(*row) for row in self._rows(query, key))
+
+    def record_values(self, values: Iterable[StoredValue]) -> None:
+        """Record values in one transaction; what an earlier attempt left under the same keys goes."""
+        rows = [
+            (v.key, v.component, v.run_id, v.step, v.metric, v.version, v.value, v.standard_error, v.status, v.reason,
+             v.seconds)
+            for v in values
+        ]  # fmt: skip
+        with _explained(self.home), self._transaction() as db:
+            db.executemany("DELETE FROM metric_values WHERE key = ?", [(key,) for key in {row[0] for row in rows}])
+            db.executemany(f"INSERT INTO metric_values VALUES ({', '.join('?' * 11)})", rows)  # noqa: S608
+
+    def provenance(self, stack: str) -> tuple[float, dict[str, Any]]:
+        """The seconds a recorded stack took to train, and what was noted of where and on what data."""
+        (row,) = self._rows("SELECT seconds, provenance FROM stacks WHERE key = ?", stack)
+        return float(row[0]), json.loads(row[1])
+
+    def path(self, checksum: str) -> Path:
+        """Where the file of that checksum lies."""
+        return self.home / "tensors" / checksum[:2] / f"{checksum}.safetensors"
+
+    def keep(self, content: bytes | str) -> str:
+        """Write a file's content under its sha256 (hex) and return that; a checksum passes through."""
+        if isinstance(content, str):
+            return content
+        checksum = hashlib.sha256(content).hexdigest()
+        target = self.path(checksum)
+        if not target.exists():
+            write_atomically(target, content)
+        return checksum
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.home / "lock", os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"{self.home} is in use by another `suite` process: wait for it, or set SUITE_HOME to another folder"
+            ) from error
+
+    def _check_schema(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA_VERSION):
+            raise StoreError(
+                f"{self.home / 'store.db'} has schema {version}, this suite reads {SCHEMA_VERSION}: "
+                "move the folder away or set SUITE_HOME to another one"
+            )
+        if version == 0:
+            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+    def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with _explained(self.home):
+            return self._db.execute(query, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            # a full disk has already rolled the transaction back
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def read_checked(path: Path) -> bytes:
+    """The content of a stored tensor file.
+
+    Raises:
+        StoreError: it is missing, or its content does not have the checksum it is named by.
+    """
+    with _explained(path):
+        content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != path.stem:
+        raise StoreError(f"{path} is damaged (its checksum is not its name): delete it and run again")
+    return content
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary name, flushed to the disk, then renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)  # noqa: PTH105 - Path.replace is the same call
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)  # noqa: PTH108
+        raise
+
+
+def _numbers(row: tuple[Any, ...], start: int) -> tuple[Any, ...]:
+    """SQLite keeps no NaN: it gives None back, and a diverged run's loss is NaN."""
+    return (*row[:start], *(float("nan") if v is None else v for v in row[start:]))
+
+
+@contextlib.contextmanager
+def _explained(where: Path) -> Iterator[None]:
+    """Turn the system's errors into one clear line."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        full = "full" in str(error)
+        raise StoreError(_advice(where, str(error), full)) from error
+    except OSError as error:
+        raise StoreError(_advice(where, error.strerror or str(error), error.errno == errno.ENOSPC)) from error
+
+
+def _advice(where: Path, reason: str, full: bool) -> str:
+    if full:
+        return f"{where}: the disk is full; free some space and run again: what was recorded is kept"
+    return f"{where}: {reason}; the store must be a folder you can write to (set SUITE_HOME to choose another)"

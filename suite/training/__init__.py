@@ -1,0 +1,1 @@
+"""Training: cells of one shape advance as one stacked step."""

@@ -1,0 +1,236 @@
+"""Stacked training: every cell of a stack advances in one traced `torch.func` step.
+
+The step is `vmap(grad_and_value(loss))` and the optimizer's update, traced once per composition to plain tensor
+operations: the same numbers, bit for bit, without torch.func's bookkeeping in every step. Nothing in the loop waits for
+the device; once in a while (`_CHECK_STEPS`) the host looks at which cells have diverged or reached their stop rule and
+takes them out of the stack, at moments that depend on the spec alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from suite.errors import BadInput
+from suite.models.flat import initial_weights
+from suite.spec.cells import Cell, Stack
+from suite.spec.training import TrainingSpec
+from suite.training.evaluate import evaluate
+from suite.training.optimizers import Hyper, State, hyperparameters, schedule_factors, stacked_optimizer
+from suite.training.order import stacked_order
+from suite.training.problem import Problem, Split
+from suite.training.record import Checkpoint, RunRecord, Status
+
+_CHECK_STEPS = 100
+_MOST_TRAJECTORY_BYTES = 4 * 2**30
+
+Progress = Callable[[int, int], None]
+Step = Callable[..., tuple[Tensor, State, Tensor, Tensor]]
+
+
+@dataclass
+class _Live:
+    """The cells still training. Tensors have one row a cell; `index` are the cells' places in the stack."""
+
+    index: list[int]
+    weights: Tensor
+    state: State
+    hyper: Hyper
+    alive: Tensor
+    steps: Tensor
+    recent: Tensor | None
+    step_function: Step | None = None
+
+    def keep(self, places: list[int]) -> _Live:
+        """Only the cells at these places."""
+        at = torch.tensor(places, device=self.weights.device)
+        state, hyper = tuple(s[at] for s in self.state), {k: v[at] for k, v in self.hyper.items()}
+        recent = None if self.recent is None else self.recent[at]
+        index = [self.index[p] for p in places]
+        return _Live(index, self.weights[at], state, hyper, self.alive[at], self.steps[at], recent)
+
+
+@dataclass
+class _Run:
+    """What is collected of one cell."""
+
+    initial: Tensor
+    status: Status = "finished"
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    trajectory: Tensor | None = None
+
+
+def train_stack(stack: Stack, problem: Problem, test: Split, progress: Progress | None = None) -> tuple[RunRecord, ...]:
+    """Train all cells of a stack, on the device and in the dtype of the problem's data.
+
+    Args:
+        stack: cells of one shape and batch size.
+        problem: the network, the loss and the training set they share.
+        test: evaluated at every checkpoint beside the training set.
+        progress: called with (steps done, steps in all) at every look at the stack.
+
+    Returns:
+        One record per cell, in the stack's order.
+
+    Raises:
+        BadInput: the trajectory asked for does not fit.
+    """
+    return _Trainer(stack, problem, test).run(progress or (lambda done, total: None))
+
+
+class _Trainer:
+    """The loop of one stack."""
+
+    def __init__(self, stack: Stack, problem: Problem, test: Split) -> None:
+        self.cells: tuple[Cell, ...] = stack.cells
+        self.problem, self.test = problem, test
+        self.spec: TrainingSpec = self.cells[0].task.training
+        train = problem.train
+        self.device = train.inputs.device
+        self.batch = self.spec.batch(len(train))
+        self.per_epoch = len(train) // self.batch
+        self.total = self.spec.total_steps(len(train))
+        self.whole = self.batch == len(train)
+        # always the end of an epoch: the order of the next one is drawn for the cells that are left
+        self.check_every = self.per_epoch * math.ceil(_CHECK_STEPS / self.per_epoch)
+        factors = schedule_factors(self.spec.schedule, self.total)
+        self.factors = torch.tensor(factors, dtype=problem.dtype).to(self.device)
+
+    def run(self, progress: Progress) -> tuple[RunRecord, ...]:
+        live, runs = self._start()
+        keep = set(self.spec.checkpoint_steps(len(self.problem.train)))
+        if 0 in keep:
+            self._record(live, runs, range(len(live.index)), 0)
+        order: Tensor | None = None
+        for step in range(self.total):
+            epoch, place = divmod(step, self.per_epoch)
+            if place == 0 and not self.whole:
+                order = stacked_order(self._seeds(live), epoch, len(self.problem.train), self.device)
+            self._advance(live, step, order, place)
+            done = step + 1
+            if done in keep and done < self.total:
+                self._record(live, runs, range(len(live.index)), done)
+            if done % self.check_every == 0 and done < self.total:
+                left = self._retire(live, runs, done)
+                if len(left) < len(live.index):
+                    live = live.keep(left)
+                    if not left:
+                        break
+                progress(done, self.total)
+        if live.index:
+            self._finish(live, runs)
+        progress(self.total, self.total)
+        return tuple(RunRecord(r.status, r.initial, tuple(r.checkpoints), r.trajectory) for r in runs)
+
+    def _start(self) -> tuple[_Live, list[_Run]]:
+        task = self.cells[0].task
+        initial = [initial_weights(task.model, task.data.shape(), cell.task.seed) for cell in self.cells]
+        weights = torch.stack(initial).to(self.device, self.problem.dtype)
+        optimizers = [cell.task.training.optimizer for cell in self.cells]
+        _, state = stacked_optimizer(optimizers, weights)
+        alive = torch.ones(len(initial), 1, dtype=torch.bool, device=self.device)
+        steps = torch.zeros(len(initial), dtype=torch.int64, device=self.device)
+        live = _Live(
+            list(range(len(initial))),
+            weights,
+            state,
+            hyperparameters(optimizers, weights),
+            alive,
+            steps,
+            self._ring(weights),
+        )
+        return live, [_Run(w.to(self.problem.dtype)) for w in initial]
+
+    def _ring(self, weights: Tensor) -> Tensor | None:
+        if not self.spec.trajectory:
+            return None
+        need = self.spec.trajectory * weights.numel() * weights.element_size()
+        if need > _MOST_TRAJECTORY_BYTES:
+            raise BadInput(
+                f"training.trajectory: {self.spec.trajectory} iterates of a stack of {len(weights)} take {need:,} bytes, "
+                f"more than {_MOST_TRAJECTORY_BYTES:,}: lower training.trajectory or training.stack_size"
+            )
+        return weights[:, None].repeat(1, self.spec.trajectory, 1)
+
+    def _seeds(self, live: _Live) -> list[int]:
+        return [self.cells[i].task.seed for i in live.index]
+
+    def _advance(self, live: _Live, step: int, order: Tensor | None, place: int) -> None:
+        train = self.problem.train
+        inputs, targets = train.inputs, train.targets
+        if order is not None:
+            at = order[:, place * self.batch : (place + 1) * self.batch]
+            inputs, targets = inputs[at], targets[at]
+        factor = self.factors[step]
+        if live.step_function is None:
+            live.step_function = self._trace(live, inputs, targets, factor)
+        with torch.no_grad():
+            live.weights, live.state, live.alive, live.steps = live.step_function(
+                live.weights, live.state, live.alive, live.steps, live.hyper, factor, inputs, targets
+            )
+            if live.recent is not None:
+                live.recent[:, step % self.spec.trajectory] = live.weights
+
+    def _trace(self, live: _Live, inputs: Tensor, targets: Tensor, factor: Tensor) -> Step:
+        gradients = vmap(grad_and_value(self.problem.loss), in_dims=(0, None, None) if self.whole else 0)
+        update, _ = stacked_optimizer([self.cells[i].task.training.optimizer for i in live.index], live.weights)
+        limit = self.spec.stop.diverged_above
+
+        def step(w, state, alive, steps, hyper, factor, inputs, targets):  # type: ignore[no-untyped-def]
+            gradient, loss = gradients(w, inputs, targets)
+            alive = alive & (loss < limit).unsqueeze(1)  # NaN compares false
+            moved, new_state = update(w, gradient, state, hyper, factor)
+            # a frozen cell keeps its last weights of bounded loss; its state no longer matters
+            return torch.where(alive, moved, w), new_state, alive, steps + alive[:, 0]
+
+        example = (live.weights, live.state, live.alive, live.steps, live.hyper, factor, inputs, targets)
+        traced: Step = make_fx(step)(*example)
+        return traced
+
+    def _retire(self, live: _Live, runs: list[_Run], done: int) -> list[int]:
+        """Take out diverged cells and those whose stop rule holds; the places of the others."""
+        alive = live.alive[:, 0].tolist()
+        reached = self._reached(live)
+        out = [p for p in range(len(alive)) if not alive[p] or reached[p]]
+        for place in out:
+            runs[live.index[place]].status = "stopped" if alive[place] else "diverged"
+        self._record(live, runs, out, done, last=True)
+        return [p for p in range(len(alive)) if p not in out]
+
+    def _reached(self, live: _Live) -> list[bool]:
+        stop = self.spec.stop
+        if stop.train_accuracy is None and stop.train_loss is None:
+            return [False] * len(live.index)
+        measured = evaluate(self.problem, live.weights, self.problem.train).tolist()
+        return [
+            (stop.train_loss is not None and loss <= stop.train_loss)
+            or (stop.train_accuracy is not None and accuracy >= stop.train_accuracy)
+            for loss, accuracy in measured
+        ]
+
+    def _finish(self, live: _Live, runs: list[_Run]) -> None:
+        for place, alive in enumerate(live.alive[:, 0].tolist()):
+            runs[live.index[place]].status = "finished" if alive else "diverged"
+        self._record(live, runs, range(len(live.index)), self.total, last=True)
+
+    def _record(self, live: _Live, runs: list[_Run], places: Sequence[int], done: int, last: bool = False) -> None:
+        """Evaluate and keep the weights of the cells at these places."""
+        if not len(places):
+            return
+        at = torch.tensor(list(places), device=self.device)
+        weights = live.weights[at]
+        train = evaluate(self.problem, weights, self.problem.train).tolist()
+        test = evaluate(self.problem, weights, self.test).tolist()
+        steps, kept = live.steps[at].tolist(), weights.cpu()
+        for row, place in enumerate(places):
+            run = runs[live.index[place]]
+            run.checkpoints.append(Checkpoint(steps[row], kept[row].clone(), *train[row], *test[row]))
+            if last and live.recent is not None:
+                # the ring's oldest iterate comes first; a run shorter than the ring begins with copies of step 0
+                run.trajectory = live.recent[place].roll(-(done % self.spec.trajectory), 0).cpu().clone()
