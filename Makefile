@@ -1,0 +1,41 @@
+# Two commands do all the set-up on a fresh machine: `make run` and `make test`. Each needs python3 and pip alone.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+READY_DEV := .venv/.ready-dev
+
+.PHONY: run test bench lint clean
+
+run: $(READY)
+	$(BIN)/suite run
+	$(BIN)/suite leaderboard
+
+test: $(READY_DEV) lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+bench: $(READY_DEV)
+	$(BIN)/python -m pytest tests/bench --benchmark-only -q
+
+lint: $(READY_DEV)
+	$(BIN)/ruff format --check suite tests
+	$(BIN)/ruff check suite tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv .suite reports/site build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+
+# the build backend first, from the same constraints: nothing is then fetched for an isolated build
+$(READY): .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e .
+	touch $@
+
+$(READY_DEV): $(READY)
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $@

@@ -1,0 +1,282 @@
+"""The command line: it reads options, calls the pipeline and says what went wrong in one line. No logic here.
+
+Everything heavy is imported inside the commands, so that `suite --help` answers at once and `suite leaderboard` never
+meets torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from suite import __version__
+from suite.errors import SuiteError
+
+app = typer.Typer(
+    help="Which measure of curvature predicts generalization? Every metric, the same networks, the same rules.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Tasks = Annotated[
+    list[str] | None, typer.Argument(help="Task files, names or folders; default: tasks/quick", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Dtype = Annotated[str, typer.Option(help="float32 or float64: the dtype of training")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core, or one per GPU")]
+Metrics = Annotated[list[Path] | None, typer.Option("--metric", help="A further file that defines metrics")]
+Yes = Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 cells in a task")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no tables")]
+Root = Annotated[Path, typer.Option(help="Folder of the task files")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs")]
+
+_TASKS = Path("tasks")
+_RESULTS = Path("reports/results")
+
+
+def main() -> None:
+    """Entry point: errors a user can act on are one line on standard error."""
+    try:
+        app()
+    except SuiteError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit")] = False) -> None:
+    if version:
+        print(f"suite {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    tasks: Tasks = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    workers: Workers = None,
+    metric: Metrics = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train, measure, rank and report; does only what is missing."""
+    from suite import pipeline
+
+    options = _options(device, dtype, workers, metric, yes, quiet)
+    _lost(pipeline.run(_paths(tasks), options, _console()))
+
+
+@app.command()
+def train(
+    tasks: Tasks = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    workers: Workers = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train what is missing."""
+    from suite import pipeline
+
+    pipeline.train(_paths(tasks), _options(device, dtype, workers, None, yes, quiet), _console())
+
+
+@app.command()
+def measure(
+    tasks: Tasks = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    workers: Workers = None,
+    metric: Metrics = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what is missing of trained tasks."""
+    from suite import pipeline
+
+    options = _options(device, dtype, workers, metric, yes, quiet)
+    _lost(pipeline.measure(_paths(tasks), options, _console()))
+
+
+@app.command()
+def rank(quiet: Quiet = False) -> None:
+    """Rank what is measured in the local store, and write its report."""
+    from suite.reporting.local import report
+
+    report(_home() / "reports", _console(), quiet)
+
+
+@app.command()
+def leaderboard(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a committed file is not current")] = False,
+    results: Annotated[Path, typer.Option(help="The published results")] = _RESULTS,
+    markdown: Annotated[Path, typer.Option(help="The leaderboard to write")] = Path("leaderboard.md"),
+) -> None:
+    """Regenerate leaderboard.md, reports/figures and reports/site from the published results."""
+    from suite.reporting import build
+
+    reports = results.parent
+    if check:
+        drifted = build.check(results, markdown, reports / "figures")
+        for name in drifted:
+            print(f"{name} is not what `suite leaderboard` makes of {results}", file=sys.stderr)
+        if drifted:
+            raise typer.Exit(1)
+        print(f"{markdown} and {reports / 'figures'} are current")
+        return
+    for path in build.build(results, markdown, reports / "figures", reports / "site"):
+        print(path)
+
+
+@app.command()
+def publish(
+    tasks: Tasks = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    metric: Metrics = None,
+    yes: Yes = False,
+    results: Annotated[Path, typer.Option(help="Where published results live")] = _RESULTS,
+) -> None:
+    """Write finished tasks from the local store into reports/results."""
+    from suite import pipeline
+
+    options = _options(device, dtype, None, metric, yes, False)
+    for folder in pipeline.publish(_paths(tasks), options, results):
+        print(folder)
+
+
+@app.command()
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Task files")],
+    yes: Yes = False,
+) -> None:
+    """Check task files; every problem as file:line: field: what is wrong and what was meant."""
+    from suite.errors import BadInput
+    from suite.spec.cells import cells, spec_hash
+    from suite.spec.loading import load_task
+
+    wrong = False
+    for path in files:
+        try:
+            task = load_task(path, _max_cells(yes))
+        except BadInput as error:
+            print(error, file=sys.stderr)
+            wrong = True
+        else:
+            print(f"{path}: {task.name}, {len(cells(task))} cells, hash {spec_hash(task)}")
+    if wrong:
+        raise typer.Exit(2)
+
+
+@app.command("tasks")
+def list_tasks(root: Root = _TASKS, as_json: AsJson = False) -> None:
+    """What tasks there are."""
+    from suite.spec.cells import cells, spec_hash
+    from suite.spec.loading import find_tasks, load_task
+
+    loaded = [(path, load_task(path)) for path in find_tasks(root)]
+    rows = [
+        {"name": t.name, "title": t.title, "kind": t.kind, "cells": len(cells(t)), "hash": spec_hash(t), "file": str(p)}
+        for p, t in loaded
+    ]
+    _table("Tasks", rows, as_json)
+
+
+@app.command("metrics")
+def list_metrics(metric: Metrics = None, as_json: AsJson = False) -> None:
+    """What metrics there are."""
+    from suite.metrics import find_metrics
+
+    words = ("name", "title", "family", "sign", "cost", "version", "source")
+    _table("Metrics", [{w: getattr(m, w) for w in words} for m in find_metrics(metric or ()).values()], as_json)
+
+
+@app.command()
+def show(run_id: Annotated[str, typer.Argument(help="A run id, or the beginning of one")]) -> None:
+    """One run: its cell, losses, accuracies and values at every checkpoint."""
+    from suite.reporting.local import show_run
+
+    show_run(_home() / "reports" / "results", run_id, _console())
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of task files, for editors."""
+    from suite.spec.schema import json_schema
+
+    print(json_schema(), end="")
+
+
+@app.command()
+def doctor() -> None:
+    """Device, versions, data, store: what works, what is missing, how to get it."""
+    from suite.doctor import diagnose
+
+    rows = diagnose(_home())
+    _table("Doctor", rows, False)
+    if any(row["state"] == "broken" for row in rows):
+        raise typer.Exit(1)
+
+
+def _paths(tasks: list[str] | None) -> list[Path]:
+    from suite.spec.loading import resolve
+
+    return resolve(tasks or ["tasks/quick"], _TASKS)
+
+
+def _options(
+    device: str, dtype: str, workers: int | None, metric: list[Path] | None, yes: bool, quiet: bool
+) -> Any:
+    from suite.errors import BadInput
+    from suite.pipeline import Options
+
+    if dtype not in ("float32", "float64"):
+        raise BadInput(f"--dtype {dtype}: use float32 or float64")
+    files = tuple(path.resolve() for path in metric or ())
+    return Options(_home(), device, dtype, workers, files, _max_cells(yes), quiet)
+
+
+def _max_cells(yes: bool) -> int:
+    return 10**9 if yes else 1000
+
+
+def _home() -> Path:
+    return Path(os.environ.get("SUITE_HOME") or ".suite")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _lost(lines: list[str]) -> None:
+    """Exit status 1 where something could not be measured, saying what."""
+    for line in lines:
+        print(line, file=sys.stderr)
+    if lines:
+        raise typer.Exit(1)
+
+
+def _table(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    from rich.table import Table
+
+    table = Table(title=title)
+    for word in rows[0] if rows else ():
+        table.add_column(word, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    _console().print(table)

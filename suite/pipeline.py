@@ -1,0 +1,137 @@
+"""The whole way in one file: specs → training → probes → metrics → results → ranking → report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from suite.errors import BadInput
+from suite.executors import LocalExecutor
+from suite.measuring.jobs import Place
+from suite.measuring.measure import Laboratory, Plan, plan
+from suite.metrics import Metric, find_metrics
+from suite.progress import Board
+from suite.publishing import failures, write_results
+from suite.ranking.tables import read_results
+from suite.reporting.build import build
+from suite.reporting.terminal import print_leaderboard
+from suite.spec.loading import load_task
+from suite.store import Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """How work is done: the store's folder, where to compute, in which dtype, with which further metric files."""
+
+    home: Path
+    device: str = "auto"
+    dtype: str = "float32"
+    workers: int | None = None
+    metric_files: tuple[Path, ...] = ()
+    max_cells: int = 1000
+    quiet: bool = False
+
+    @property
+    def reports(self) -> Path:
+        """The local report: results, leaderboard.md, figures and site."""
+        return self.home / "reports"
+
+
+def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
+    """Train, measure, rank and report; what could not be measured, one line each."""
+    with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
+        laboratory.train(plans)
+        laboratory.probe(plans)
+        laboratory.measure(plans, metrics, options.metric_files)
+        lost = _write(laboratory.store, plans, metrics, options.reports / "results")
+    report(options, console)
+    return lost
+
+
+def train(tasks: Sequence[Path], options: Options, console: Console) -> None:
+    """Train what is missing."""
+    with _laboratory(tasks, options, console) as (laboratory, plans, _):
+        laboratory.train(plans)
+
+
+def measure(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
+    """Measure what is missing of trained tasks; what could not be measured, one line each."""
+    with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
+        laboratory.probe(plans)
+        laboratory.measure(plans, metrics, options.metric_files)
+        return _write(laboratory.store, plans, metrics, options.reports / "results")
+
+
+def report(options: Options, console: Console) -> None:
+    """Rank what is measured in the local store, print the leaderboard, write it and the site."""
+    folder = options.reports
+    build(folder / "results", folder / "leaderboard.md", folder / "figures", folder / "site")
+    if not options.quiet:
+        print_leaderboard(console, read_results(folder / "results"))
+    console.print(f"leaderboard: {folder / 'leaderboard.md'}\nsite:        {folder / 'site' / 'index.html'}", style="dim")
+
+
+def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path]:
+    """Write the results of finished tasks from the local store into `results` (`reports/results`)."""
+    metrics = find_metrics(options.metric_files)
+    plans = _plans(tasks, options)
+    with Store(options.home) as store:
+        return [write_results(p, store, metrics, results) for p in plans]
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is CUDA where there is one; anything else must exist.
+
+    Raises:
+        BadInput: there is no such device here.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and (number.isdigit() or not number):
+        if torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count():
+            return f"cuda:{number or 0}"
+        raise BadInput(f"--device {device}: no such CUDA device here ({torch.cuda.device_count()} found); use cpu or auto")
+    if device != "cpu":
+        raise BadInput(f"--device {device}: use auto, cpu, cuda or cuda:N")
+    return device
+
+
+def _plans(tasks: Sequence[Path], options: Options) -> list[Plan]:
+    place = Place(resolve_device(options.device), options.dtype)
+    plans = [plan(load_task(path, options.max_cells), place) for path in tasks]
+    names = [p.task.name for p in plans]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise BadInput(f"two task files are called {', '.join(repeated)}: give each its own name")
+    return plans
+
+
+@contextmanager
+def _laboratory(
+    tasks: Sequence[Path], options: Options, console: Console
+) -> Iterator[tuple[Laboratory, list[Plan], dict[str, Metric]]]:
+    """The plans, the metrics, the store and the workers. Bad input ends here, before any work."""
+    plans, metrics = _plans(tasks, options), find_metrics(options.metric_files)
+    cuda = plans[0].place.device != "cpu"
+    workers = options.workers or (1 if cuda else os.cpu_count() or 1)
+    # one thread a worker: as fast in all, and sums do not depend on how many cores a machine has
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with (
+        Store(options.home, writing=True) as store,
+        LocalExecutor(workers, threads) as executor,
+        Board(console, options.quiet) as board,
+    ):
+        yield Laboratory(store, executor, board), plans, metrics
+
+
+def _write(store: Store, plans: Sequence[Plan], metrics: dict[str, Metric], root: Path) -> list[str]:
+    for p in plans:
+        write_results(p, store, metrics, root)
+    return [line for p in plans for line in failures(p, store, metrics)]
