@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
@@ -75,7 +76,7 @@ class LocalExecutor:
 
     def __exit__(self, *exception: object) -> None:
         self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()  # type: ignore[no-untyped-call]
+        self._pool.join()
 
     def map(self, jobs: Sequence[Job], tick: Callable[[list[float]], None] | None = None) -> Iterator[Outcome]:
         """Run all jobs, first come first served, and yield their outcomes as they end.
@@ -115,7 +116,7 @@ def _outcome(job: Job, future: Future[Any]) -> Outcome:
         return Outcome(job, "died", None, f"its process died (exit code {error.exitcode})", 0.0)
     if failure is not None:
         return Outcome(job, "failed", None, failure, seconds)
-    return Outcome(job, "ok", result, "", seconds)
+    return Outcome(job, "ok", pickle.loads(result), "", seconds)  # noqa: S301 - from our own worker
 
 
 _fractions: Any = None
@@ -136,14 +137,19 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _call(slot: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, float, str | None]:
+def _call(slot: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bytes, float, str | None]:
     start = time.perf_counter()
 
     def progress(done: int, total: int) -> None:
         _fractions[slot % _SLOTS] = done / max(1, total)
 
     try:
-        result = function(*arguments, progress)
+        # pickled here: a result that cannot travel is this job's failure, not the worker's death
+        result = pickle.dumps(function(*arguments, progress))
     except Exception as error:  # noqa: BLE001 - whatever a job raises is its outcome
-        return None, time.perf_counter() - start, f"{type(error).__name__}: {error}".splitlines()[0][:500]
+        return b"", time.perf_counter() - start, _line(error)
     return result, time.perf_counter() - start, None
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:500]

@@ -24,7 +24,7 @@ def sample_losses(loss: Loss, logits: Tensor, targets: Tensor) -> Tensor:
     """
     exact = targets.is_floating_point()
     if loss == "mse":
-        wanted = targets if exact else F.one_hot(targets, logits.shape[-1]).to(logits.dtype)
+        wanted = targets if exact else _one_hot(targets, logits)
         return 0.5 * (logits - wanted).square().sum(-1)
     log_probabilities = F.log_softmax(logits, -1)
     if exact:
@@ -49,3 +49,9 @@ def sample_hits(logits: Tensor, targets: Tensor) -> Tensor:
     else:
         hits = (guess == targets).to(logits.dtype)
     return torch.where(logits.isfinite().all(-1), hits, 0.0)
+
+
+def _one_hot(targets: Tensor, logits: Tensor) -> Tensor:
+    """`F.one_hot` for use under vmap, where that function cannot look at its largest index."""
+    classes = torch.arange(logits.shape[-1], device=logits.device)
+    return (targets.unsqueeze(-1) == classes).to(logits.dtype)

@@ -30,8 +30,9 @@ def hyperparameters(optimizers: Sequence[SGD | AdamW], like: Tensor) -> Hyper:
 def stacked_optimizer(optimizers: Sequence[SGD | AdamW], weights: Tensor) -> tuple[Update, State]:
     """The update rule of a stack and its initial state, for weights `[cells, d]`."""
     if isinstance(optimizers[0], AdamW):
-        ones = torch.ones_like(weights[:, :1])
-        return _adamw, (torch.zeros_like(weights), torch.zeros_like(weights), ones, ones)
+        # four tensors of their own: tracing takes one tensor given twice for one argument
+        powers = (torch.ones_like(weights[:, :1]), torch.ones_like(weights[:, :1]))
+        return _adamw, (torch.zeros_like(weights), torch.zeros_like(weights), *powers)
     if any(o.momentum for o in optimizers if isinstance(o, SGD)):
         return _heavy_ball, (torch.zeros_like(weights),)
     return _sgd, ()

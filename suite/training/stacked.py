@@ -49,7 +49,7 @@ class _Live:
 
     def keep(self, places: list[int]) -> _Live:
         """Only the cells at these places."""
-        at = torch.tensor(places, device=self.weights.device)
+        at = torch.tensor(places, dtype=torch.int64, device=self.weights.device)
         state, hyper = tuple(s[at] for s in self.state), {k: v[at] for k, v in self.hyper.items()}
         recent = None if self.recent is None else self.recent[at]
         index = [self.index[p] for p in places]

@@ -1,0 +1,18 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of the real data sets: the first of SUITE_DATA_DIR, or shared/data beside the repository."""
+    named = os.environ.get("SUITE_DATA_DIR", "").split(os.pathsep)[0]
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data sets: {folder} is not a folder (set SUITE_DATA_DIR)")
+    return folder

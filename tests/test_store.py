@@ -1,0 +1,144 @@
+"""The store: whole or not at all, one writer, clear errors."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from suite.errors import StoreError
+from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue, read_checked, write_atomically
+
+
+def a_run(run_id: str = "r1", loss: float = 0.25) -> StoredRun:
+    point = StoredCheckpoint(10, b"weights of " + run_id.encode(), loss, 1.0, 0.5, 0.75)
+    return StoredRun(run_id, "finished", 3, b"initial", (point,), None)
+
+
+def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        store.record_stack("s", [a_run("r1"), a_run("r2", math.nan)], 1.5, {"device_name": "x"})
+    with Store(tmp_path) as store:
+        assert store.stack("s") == ("r1", "r2")
+        run = store.run("r1")
+        assert run is not None
+        assert run.checkpoints[0].train_loss == 0.25
+        assert read_checked(store.path(str(run.checkpoints[0].weights))) == b"weights of r1"
+        other = store.run("r2")
+        assert other is not None
+        assert math.isnan(other.checkpoints[0].train_loss)
+        assert store.provenance("s") == (1.5, {"device_name": "x"})
+        assert store.run("r3") is None
+
+
+def test_a_stack_with_a_lost_file_counts_as_missing(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        store.record_stack("s", [a_run()], 1.0, {})
+        run = store.run("r1")
+        assert run is not None
+        store.path(str(run.initial)).unlink()
+        assert store.stack("s") is None
+        store.record_stack("s", [a_run()], 1.0, {})
+        assert store.stack("s") == ("r1",)
+
+
+def test_probes_and_values_replace_failed_ones(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        store.record_probes([StoredProbe("p", "r1", 10, None, "failed", "why", 0.1)])
+        store.record_probes([StoredProbe("p", "r1", 10, b"t", "ok", "", 0.1)])
+        probe = store.probe("p")
+        assert probe is not None
+        assert probe.status == "ok"
+        failed = StoredValue("v", "", "r1", 10, "m", 1, None, None, "timeout", "slow", 1.0)
+        store.record_values([failed])
+        good = [StoredValue("v", c, "r1", 10, "m", 1, 0.1 + 0.2, None, "ok", "", 1.0) for c in ("a", "b")]
+        store.record_values(good)
+        assert store.values("v") == tuple(good)
+
+
+def test_damaged_file_is_named(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        path = store.path(store.keep(b"content"))
+    path.write_bytes(b"c0ntent")
+    with pytest.raises(StoreError, match=f"{path} is damaged.*delete it"):
+        read_checked(path)
+
+
+def test_second_driver_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        with pytest.raises(StoreError, match="in use by another"):
+            Store(tmp_path, writing=True)
+        store.record_stack("s", [a_run()], 1.0, {})
+    Store(tmp_path, writing=True).close()
+
+
+def test_home_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("x")
+    with pytest.raises(StoreError, match="SUITE_HOME"):
+        Store(tmp_path / "home", writing=True)
+
+
+def test_store_of_another_schema_is_refused(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        store._db.execute("PRAGMA user_version=99")
+    with pytest.raises(StoreError, match="schema 99"):
+        Store(tmp_path)
+
+
+def test_full_disk_is_said_and_leaves_the_store_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path, writing=True) as store:
+        store.record_stack("s", [a_run("r1")], 1.0, {})
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="disk is full"):
+            store.record_stack("t", [StoredRun("r9", "finished", 3, b"new", ())], 1.0, {})
+        monkeypatch.undo()
+        assert store.stack("t") is None
+        assert store.stack("s") == ("r1",)
+        assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "file"
+    write_atomically(target, b"old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(5, "io")))
+    with pytest.raises(OSError, match="io"):
+        write_atomically(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_kill_in_the_middle_of_recording_loses_nothing_recorded(tmp_path: Path) -> None:
+    script = """
+        import itertools, sys
+        from pathlib import Path
+        from suite.store import Store, StoredCheckpoint, StoredRun
+        with Store(Path(sys.argv[1]), writing=True) as store:
+            for i in itertools.count():
+                points = tuple(StoredCheckpoint(s, b"%d %d" % (i, s), 0.0, 0.0, 0.0, 0.0) for s in range(5))
+                store.record_stack(f"s{i}", [StoredRun(f"r{i}", "finished", 1, b"%d" % i, points)], 1.0, {})
+                print(i, flush=True)
+    """
+    worker = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout is not None
+    said = [int(worker.stdout.readline()) for _ in range(20)][-1]
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    with Store(tmp_path, writing=True) as store:
+        for i in range(said + 1):
+            run = store.run(f"r{i}")
+            assert run is not None
+            assert [read_checked(store.path(str(c.weights))) for c in run.checkpoints] == [
+                b"%d %d" % (i, s) for s in range(5)
+            ]
