@@ -118,7 +118,7 @@ def rank(quiet: Quiet = False) -> None:
 
 @app.command()
 def leaderboard(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a committed file is not current")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail on drift")] = False,
     results: Annotated[Path, typer.Option(help="The published results")] = _RESULTS,
     markdown: Annotated[Path, typer.Option(help="The leaderboard to write")] = Path("leaderboard.md"),
 ) -> None:
@@ -234,9 +234,7 @@ def _paths(tasks: list[str] | None) -> list[Path]:
     return resolve(tasks or ["tasks/quick"], _TASKS)
 
 
-def _options(
-    device: str, dtype: str, workers: int | None, metric: list[Path] | None, yes: bool, quiet: bool
-) -> Any:
+def _options(device: str, dtype: str, workers: int | None, metric: list[Path] | None, yes: bool, quiet: bool) -> Any:
     from suite.errors import BadInput
     from suite.pipeline import Options
 

@@ -71,4 +71,4 @@ def _data() -> Iterator[tuple[str, str, str]]:
         if places:
             yield f"data: {name}", "ok", str(places[0].parent)
         else:
-            yield f"data: {name}", "missing", "downloaded when first needed; offline: put it in a folder of SUITE_DATA_DIR"
+            yield f"data: {name}", "missing", "downloaded when needed; offline: put it in a folder of SUITE_DATA_DIR"

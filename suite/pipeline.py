@@ -73,7 +73,8 @@ def report(options: Options, console: Console) -> None:
     build(folder / "results", folder / "leaderboard.md", folder / "figures", folder / "site")
     if not options.quiet:
         print_leaderboard(console, read_results(folder / "results"))
-    console.print(f"leaderboard: {folder / 'leaderboard.md'}\nsite:        {folder / 'site' / 'index.html'}", style="dim")
+    for what, path in (("leaderboard", folder / "leaderboard.md"), ("site", folder / "site" / "index.html")):
+        console.print(f"{what}: {path}", style="dim", highlight=False)
 
 
 def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path]:
@@ -98,7 +99,8 @@ def resolve_device(device: str) -> str:
     if kind == "cuda" and (number.isdigit() or not number):
         if torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count():
             return f"cuda:{number or 0}"
-        raise BadInput(f"--device {device}: no such CUDA device here ({torch.cuda.device_count()} found); use cpu or auto")
+        count = torch.cuda.device_count()
+        raise BadInput(f"--device {device}: no such CUDA device here ({count} found); use cpu or auto")
     if device != "cpu":
         raise BadInput(f"--device {device}: use auto, cpu, cuda or cuda:N")
     return device

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_workers_have_their_environment_and_are_kept(executor: LocalExecutor) ->
 
 def test_progress_arrives_while_a_job_runs(executor: LocalExecutor) -> None:
     seen: list[float] = []
-    list(executor.map([Job("g", half_way, ())], lambda fractions: seen.extend(fractions)))
+    list(executor.map([Job("g", half_way, ())], seen.extend))
     assert 0.5 in seen
 
 
@@ -110,5 +111,5 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    with open(f"/proc/{pid}/stat") as stat:
+    with Path(f"/proc/{pid}/stat").open() as stat:
         return stat.read().split(")")[1].split()[0] != "Z"

@@ -42,7 +42,7 @@ class TaskSpec(Strict):
     grid: dict[str, list[Scalar]] = Field(default_factory=dict)
     probes: Probes = Probes()
     include: Include = Include()
-    targets: Annotated[list[Target], Field(min_length=1)] = ["accuracy_gap", "loss_gap"]
+    targets: Annotated[list[Target], Field(min_length=1, default_factory=lambda: ["accuracy_gap", "loss_gap"])]
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

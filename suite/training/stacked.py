@@ -153,8 +153,8 @@ class _Trainer:
         need = self.spec.trajectory * weights.numel() * weights.element_size()
         if need > _MOST_TRAJECTORY_BYTES:
             raise BadInput(
-                f"training.trajectory: {self.spec.trajectory} iterates of a stack of {len(weights)} take {need:,} bytes, "
-                f"more than {_MOST_TRAJECTORY_BYTES:,}: lower training.trajectory or training.stack_size"
+                f"training.trajectory: {self.spec.trajectory} iterates of a stack of {len(weights)} take {need:,} "
+                f"bytes, more than {_MOST_TRAJECTORY_BYTES:,}: lower training.trajectory or training.stack_size"
             )
         return weights[:, None].repeat(1, self.spec.trajectory, 1)
 

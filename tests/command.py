@@ -1,0 +1,72 @@
+"""Running the command line as a user does, in a folder of its own, with a small task."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TINY = """\
+name: tiny/digits
+title: A tiny grid
+kind: grid
+data: {kind: digits}
+model: {kind: mlp, widths: [4], bias: false}
+training:
+  optimizer: {kind: sgd, learning_rate: 0.1}
+  batch_size: 32
+  epochs: 3
+grid:
+  training.optimizer.learning_rate: [0.03, 0.1, 0.3]
+  training.batch_size: [32, 64]
+  seed: [0, 1]
+probes:
+  spectrum: {kind: dense, minibatches: 2}
+"""
+
+TINY_TRAJECTORY = """\
+name: tiny/grokking
+title: A tiny trajectory
+kind: trajectory
+data: {kind: modular, modulus: 11, operation: add, encoding: one_hot, train_fraction: 0.7}
+model: {kind: mlp, widths: [8], activation: gelu}
+training:
+  optimizer: {kind: sgd, learning_rate: 1.0, momentum: 0.9, weight_decay: 0.0001}
+  batch_size: full
+  steps: 60
+  checkpoints: {kind: even, count: 4}
+grid:
+  training.optimizer.learning_rate: [0.3, 1.0]
+  seed: [0, 1]
+probes:
+  spectrum: {kind: lanczos, runs: 2, steps: 10, batch_size: full}
+"""
+
+
+def workplace(folder: Path) -> Path:
+    """A folder with two tiny tasks, as a user's checkout has."""
+    (folder / "tasks" / "tiny").mkdir(parents=True)
+    (folder / "tasks" / "tiny" / "digits.yaml").write_text(TINY)
+    (folder / "tasks" / "tiny" / "grokking.yaml").write_text(TINY_TRAJECTORY)
+    return folder
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """`suite WORDS` in `folder`, running."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("SUITE_HOME", "COLUMNS")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "suite", *words],
+        cwd=folder,
+        env=environment | {"COLUMNS": "150"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def suite(folder: Path, *words: str) -> tuple[int, str, str]:
+    """`suite WORDS` in `folder`: exit status, standard output, standard error."""
+    process = start(folder, *words)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
