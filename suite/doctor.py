@@ -16,11 +16,12 @@ from suite.errors import SuiteError
 
 _PACKAGES = ("torch", "numpy", "pandas", "scipy", "pydantic", "transformers", "safetensors", "matplotlib")
 _SETS = {
-    "mnist": "train-images-idx3-ubyte.gz",
-    "fashion-mnist": "train-images-idx3-ubyte.gz",
-    "wikitext-2": "test.txt",
-    "gpt2-bpe": "vocab.bpe",
+    "mnist": ("mnist/train-images-idx3-ubyte*",),
+    "fashion-mnist": ("fashion-mnist/train-images-idx3-ubyte*",),
+    "wikitext-2": ("wikitext-2/test.txt", "wikitext-2/wiki.test.tokens", "wikitext-2/*.zip"),
+    "gpt2-bpe": ("gpt2-bpe/vocab.bpe",),
 }
+"""Patterns of a file of each data set, in a data folder."""
 
 
 def diagnose(home: Path) -> list[dict[str, str]]:
@@ -66,9 +67,9 @@ def _data() -> Iterator[tuple[str, str, str]]:
     except SuiteError as error:
         yield "SUITE_DATA_DIR", "broken", str(error)
         return
-    for name, file in _SETS.items():
-        places = [place for folder in (*folders, cache) for place in (folder / name / file,) if place.exists()]
-        if places:
-            yield f"data: {name}", "ok", str(places[0].parent)
+    for name, patterns in _SETS.items():
+        found = [file for folder in (*folders, cache) for pattern in patterns for file in folder.glob(pattern)]
+        if found:
+            yield f"data: {name}", "ok", str(found[0].parent)
         else:
             yield f"data: {name}", "missing", "downloaded when needed; offline: put it in a folder of SUITE_DATA_DIR"

@@ -94,7 +94,9 @@ def family(package: str, base: type[Strict]) -> tuple[type[Strict], ...]:
         importlib.import_module(f"{package}.{module.name}")
     for entry in entry_points(group=package):
         entry.load()
-    kinds = {k.model_fields["kind"].default: k for k in _descendants(base) if k.model_fields["kind"].default}
+    kinds = {
+        kind: found for found in _descendants(base) if isinstance(kind := found.model_fields["kind"].default, str)
+    }
     return tuple(kinds[name] for name in sorted(kinds))
 
 
