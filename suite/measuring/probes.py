@@ -68,18 +68,17 @@ def _batch(problem: Problem, draw: int, batch: int, dtype: torch.dtype) -> tuple
 
 def _dense(problem: Problem, weights: Tensor, spec: DenseSpectrum, batch: int) -> dict[str, Tensor]:
     draws = [_eigenvalues(problem, weights, *_batch(problem, k, batch, weights.dtype)) for k in range(spec.minibatches)]
-    return DenseSpectra.of([e for e, _ in draws], [z for _, z in draws], len(weights)).to_arrays()
+    return DenseSpectra.of([e.cpu() for e, _ in draws], len(weights), [retried for _, retried in draws]).to_arrays()
 
 
-def _eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-    """Eigenvalues on one minibatch and the number of exact zeros that the reduction took out."""
-    model, zeros = problem.model, 0
+def _eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, bool]:
+    """Eigenvalues on one minibatch without the exact zeros that the reduction takes out, and whether it was retried."""
+    model = problem.model
     if model.linear_in_inputs:
         reduced = ReducedInputs(inputs, next(iter(model.slices().values())), model.shapes[0][0])
-        model, zeros = model.with_features(reduced.inputs.shape[1]), reduced.zeros
+        model = model.with_features(reduced.inputs.shape[1])
         inputs, weights = reduced.inputs, reduced.reduce(weights)
-    loss = _loss(problem, model, inputs, targets)
-    return minibatch_eigenvalues(loss, weights), zeros
+    return minibatch_eigenvalues(_loss(problem, model, inputs, targets), weights)
 
 
 def _lanczos(problem: Problem, weights: Tensor, spec: LanczosSpectrum, batch: int) -> dict[str, Tensor]:

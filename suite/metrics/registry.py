@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from suite.curvature.spectrum import Estimate
@@ -90,7 +91,7 @@ def find_metrics(files: Iterable[Path] = ()) -> dict[str, Metric]:
     return dict(sorted(found.items()))
 
 
-def _from_file(path: Path) -> object:
+def _from_file(path: Path) -> ModuleType:
     name = f"suite_metric_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:

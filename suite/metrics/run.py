@@ -75,7 +75,9 @@ class Run:
         at = self.weights if weights is None else weights
         total = 0.0
         with torch.no_grad():
-            for inputs, targets in zip(self.inputs.split(_CHUNK), self.targets.split(_CHUNK), strict=True):
+            for inputs, targets in zip(
+                torch.split(self.inputs, _CHUNK), torch.split(self.targets, _CHUNK), strict=True
+            ):
                 total += float(self.batch_loss(at, inputs, targets)) * len(inputs)
         return total / len(self.inputs)
 

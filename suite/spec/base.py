@@ -94,9 +94,7 @@ def family(package: str, base: type[Strict]) -> tuple[type[Strict], ...]:
         importlib.import_module(f"{package}.{module.name}")
     for entry in entry_points(group=package):
         entry.load()
-    kinds = {
-        kind: found for found in _descendants(base) if isinstance(kind := found.model_fields["kind"].default, str)
-    }
+    kinds = {kind: found for found in _descendants(base) if isinstance(kind := found.model_fields["kind"].default, str)}
     return tuple(kinds[name] for name in sorted(kinds))
 
 

@@ -1,0 +1,27 @@
+"""All eigenvalues of a minibatch Hessian."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from suite.curvature.hessian import Loss, dense_hessian
+
+
+def minibatch_eigenvalues(loss: Loss, params: Tensor) -> tuple[Tensor, bool]:
+    """The eigenvalues of the Hessian of `loss` at `params`, and whether they had to be computed a second time.
+
+    LAPACK's symmetric solver can fail to converge in float32 on the all but vanishing Hessian of a dead network; it is
+    then given the same matrix in float64.
+
+    Returns:
+        float64 `[d]` ascending; True if the matrix was retried.
+
+    Raises:
+        ValueError: the Hessian is not finite.
+    """
+    hessian = dense_hessian(loss, params)
+    try:
+        return torch.linalg.eigvalsh(hessian).double(), False
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return torch.linalg.eigvalsh(hessian.double()), True
