@@ -47,13 +47,14 @@ class TaskSpec(Strict):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if reason := self.model.misfit(self.data.shape()):
-            raise ValueError(reason)
-        if self.data.shape().encoding == "vectors" and self.training.loss == "mse" and self.data.shape().outputs < 2:
-            raise ValueError("mse needs at least two classes")
+            raise ValueError(f"model.kind: {reason}")
         size = self.data.train_size()
         if self.training.batch_size != "full" and self.training.batch_size > size:
-            raise ValueError(f"training.batch_size is {self.training.batch_size}, the training set has {size} inputs")
+            raise ValueError(
+                f"training.batch_size: {self.training.batch_size} is more than the {size} inputs of the training set; "
+                "lower it, or say full"
+            )
         probe = self.probes.spectrum.batch_size
         if isinstance(probe, int) and probe > size:
-            raise ValueError(f"probes.spectrum.batch_size is {probe}, the training set has {size} inputs")
+            raise ValueError(f"probes.spectrum.batch_size: {probe} is more than the {size} inputs of the training set")
         return self

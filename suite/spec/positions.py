@@ -1,0 +1,166 @@
+"""YAML as plain data with the line of every field. A strict subset: what a task file has no use for is refused.
+
+Scalars follow YAML 1.2's core schema (`1e-4` is a number, `on` is a word). Anchors, aliases, tags, several documents
+and duplicate keys are errors, so that no file can expand to more than it shows.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+MOST_BYTES = 1_000_000
+MOST_DEPTH = 20
+
+Path = tuple[str | int, ...]
+
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: its line (from 1), its field by dotted path ("" for the whole file), and what it is."""
+
+    line: int
+    field: str
+    message: str
+
+    def text(self, file: str) -> str:
+        """`file:line: field: message`."""
+        return (
+            f"{file}:{self.line}: {self.field}: {self.message}" if self.field else f"{file}:{self.line}: {self.message}"
+        )
+
+
+class Unreadable(Exception):
+    """The file is not the YAML that is meant; `problems` says where."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Document:
+    """A mapping, and the line of each of its fields by path (for a key's value: the line of the key)."""
+
+    data: dict[str, Any]
+    lines: dict[Path, int]
+
+    def line(self, path: Path) -> int:
+        """The line of a field, or of the nearest enclosing one that is there."""
+        while path not in self.lines and path:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def parse(content: bytes) -> Document:
+    """Read a YAML file's content.
+
+    Raises:
+        Unreadable: it is not a mapping in the subset described above.
+    """
+    if len(content) > MOST_BYTES:
+        raise Unreadable(Problem(1, "", f"the file has {len(content):,} bytes; a task file has at most {MOST_BYTES:,}"))
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise Unreadable(Problem(line, "", f"byte {error.start} is not UTF-8: save the file as UTF-8")) from None
+    try:
+        _check_events(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        raise Unreadable(_syntax(error)) from None
+    except yaml.YAMLError as error:  # a reader error: characters that YAML does not allow
+        raise Unreadable(Problem(1, "", f"not YAML: {' '.join(str(error).split())}")) from None
+    if not isinstance(node, yaml.MappingNode):
+        found = "empty" if node is None else "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
+        raise Unreadable(Problem(1, "", f"the file is {found}; a mapping of fields such as `name: …` is meant"))
+    lines: dict[Path, int] = {(): 1}
+    problems: list[Problem] = []
+    data = _value(node, (), lines, problems)
+    if problems:
+        raise Unreadable(*problems)
+    return Document(data, lines)
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it; list indices in brackets."""
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).removeprefix(".")
+
+
+def _check_events(text: str) -> None:
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise Unreadable(Problem(line, "", "anchors and aliases are not allowed: write the value out"))
+        if getattr(event, "tag", None) is not None:
+            raise Unreadable(Problem(line, "", f"the tag {event.tag} is not allowed: write a plain value"))
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise Unreadable(Problem(line, "", "a second document begins here: one task a file"))
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise Unreadable(Problem(line, "", f"nested more than {MOST_DEPTH} deep"))
+
+
+def _syntax(error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    where = f", column {mark.column + 1}" if mark else ""
+    context = f" ({error.context})" if error.context else ""
+    return Problem(mark.line + 1 if mark else 1, "", f"not YAML{where}: {error.problem}{context}")
+
+
+def _value(node: yaml.Node, path: Path, lines: dict[Path, int], problems: list[Problem]) -> Any:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, path, lines, problems)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(child, (*path, i), lines, problems) for i, child in enumerate(node.value)]
+    try:
+        return _scalar(node.value, plain=node.style is None)
+    except ValueError:
+        problems.append(Problem(node.start_mark.line + 1, dotted(path), "the number has too many digits"))
+        return None
+
+
+def _mapping(node: yaml.MappingNode, path: Path, lines: dict[Path, int], problems: list[Problem]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, child in node.value:
+        line = key.start_mark.line + 1
+        name = key.value if isinstance(key, yaml.ScalarNode) else None
+        if not isinstance(name, str) or not isinstance(_scalar(name[:100], key.style is None), str):
+            problems.append(Problem(line, dotted(path), "a key must be a word"))
+            continue
+        if name in made:
+            first = lines[(*path, name)]
+            problems.append(Problem(line, dotted((*path, name)), f"given twice, first in line {first}: keep one"))
+            continue
+        lines[(*path, name)] = line
+        made[name] = _value(child, (*path, name), lines, problems)
+    return made
+
+
+def _scalar(text: str, plain: bool) -> Any:
+    """A scalar by YAML 1.2's core schema; quoted ones are strings."""
+    if not plain:
+        return text
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text.lower() == "true"
+    if _INT.fullmatch(text):
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _SPECIAL.fullmatch(text):
+        return float(text.replace(".", "").lower())
+    return text
