@@ -120,10 +120,11 @@ def _message(detail: ErrorDetails) -> str:
         words, bound = _BOUND[kind]
         return f"{shown(value)} is {words} {context[bound]}"
     options = re.findall(r"'([^']*)'", str(context.get("expected") or context.get("expected_tags")))
+    tag = str(context.get("tag"))
     plain = {
         "missing": f"is missing{_beside(value)}",
         "literal_error": f"{shown(value)} is not one of {', '.join(options)}{_near(value, options)}",
-        "union_tag_invalid": f"kind {shown(context.get('tag'))} is unknown{suggestion(str(context.get('tag')), options)}",
+        "union_tag_invalid": f"kind {shown(tag)} is unknown{suggestion(tag, options)}",
         "union_tag_not_found": "kind is missing: it says which of the possible forms this is",
         "finite_number": f"{value} is not a finite number",
         "string_pattern_mismatch": f"{shown(value)} does not look like {context.get('pattern')}",

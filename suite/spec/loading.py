@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from suite.errors import BadInput
 from suite.spec import explain
 from suite.spec.cells import put
-from suite.spec.positions import Document, Problem, Unreadable, dotted, parse
+from suite.spec.positions import Document, Problem, Unreadable, parse
 from suite.spec.task import TaskSpec
 from suite.spec.training import Spaced
 
@@ -152,15 +152,15 @@ def _copied(part: Any) -> Any:
 
 def _kind_problems(task: TaskSpec, document: Document) -> Iterator[Problem]:
     line = document.line(("kind",))
-    spaced = isinstance(task.training.checkpoints, Spaced)
+    checkpoints = task.training.checkpoints
     if task.kind == "grid":
         if not [name for name in task.grid if not is_seed(name)]:
             where = document.line(("grid",))
             yield Problem(where, "grid", "kind grid needs at least one hyperparameter, such as learning_rate: […]")
-        if spaced:
+        if isinstance(checkpoints, Spaced):
             where = document.line(("training", "checkpoints"))
             yield Problem(where, "training.checkpoints", "kind grid looks at the end alone: kind final is meant")
-    elif not spaced or task.training.checkpoints.count < 2:
+    elif not isinstance(checkpoints, Spaced) or checkpoints.count < 2:
         yield Problem(line, "kind", "kind trajectory needs training.checkpoints of kind even or log with count ≥ 2")
 
 
@@ -185,15 +185,7 @@ def _cell_problems(task: TaskSpec, document: Document, max_cells: int) -> list[P
         except ValidationError as error:
             where = ", ".join(f"{n} = {explain.shown(v)}" for n, v in zip(task.grid, values, strict=True))
             first = explain.problems(error, Document(cell, {}))[0]
-            problems.append(Problem(line, "grid", f"in the cell {where}: {dotted_message(first)}"))
+            problems.append(Problem(line, "grid", f"in the cell {where}: {first.field}: {first.message}"))
             if len(problems) == 5:
                 break
     return problems
-
-
-def dotted_message(problem: Problem) -> str:
-    """A problem's field and message without its line."""
-    return f"{problem.field}: {problem.message}" if problem.field else problem.message
-
-
-__all__ = ["BadInput", "check", "dotted", "find_tasks", "is_seed", "load_task", "resolve"]

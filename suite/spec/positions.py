@@ -20,6 +20,11 @@ Path = tuple[str | int, ...]
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,8 @@ class Problem:
 
     def text(self, file: str) -> str:
         """`file:line: field: message`."""
-        return (
-            f"{file}:{self.line}: {self.field}: {self.message}" if self.field else f"{file}:{self.line}: {self.message}"
-        )
+        field = f"{self.field}: " if self.field else ""
+        return f"{file}:{self.line}: {field}{self.message}"
 
 
 class Unreadable(Exception):
@@ -101,8 +105,8 @@ def _check_events(text: str) -> None:
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise Unreadable(Problem(line, "", "anchors and aliases are not allowed: write the value out"))
-        if getattr(event, "tag", None) is not None:
-            raise Unreadable(Problem(line, "", f"the tag {event.tag} is not allowed: write a plain value"))
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise Unreadable(Problem(line, "", f"the tag {tag} is not allowed: write a plain value"))
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
@@ -126,7 +130,7 @@ def _value(node: yaml.Node, path: Path, lines: dict[Path, int], problems: list[P
     if isinstance(node, yaml.SequenceNode):
         return [_value(child, (*path, i), lines, problems) for i, child in enumerate(node.value)]
     try:
-        return _scalar(node.value, plain=node.style is None)
+        return _scalar(node.value, plain=getattr(node, "style", None) is None)
     except ValueError:
         problems.append(Problem(node.start_mark.line + 1, dotted(path), "the number has too many digits"))
         return None
@@ -153,14 +157,10 @@ def _scalar(text: str, plain: bool) -> Any:
     """A scalar by YAML 1.2's core schema; quoted ones are strings."""
     if not plain:
         return text
-    if text in ("", "~", "null", "Null", "NULL"):
-        return None
-    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
-        return text.lower() == "true"
+    if text in _WORDS:
+        return _WORDS[text]
     if _INT.fullmatch(text):
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _SPECIAL.fullmatch(text):
-        return float(text.replace(".", "").lower())
+    if _FLOAT.fullmatch(text) or _SPECIAL.fullmatch(text):
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text
