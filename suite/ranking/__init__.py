@@ -1,0 +1,1 @@
+"""Statistics on tables of runs and values. Never torch."""

@@ -1,0 +1,186 @@
+"""Published results as tables, with a clear error for every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from suite.errors import BadInput
+
+MEASURES = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+GAPS = ["accuracy_gap", "loss_gap", "signed_accuracy_gap", "signed_loss_gap"]
+_PROVENANCE = ("task", "title", "kind", "spec_hash", "targets", "include", "factors", "versions", "device", "dtype")
+_METRIC = ("name", "title", "family", "source", "sign", "trivial")
+
+
+@dataclass(frozen=True)
+class TaskResults:
+    """The results of one task.
+
+    Attributes:
+        name, title, kind: of the task (`grid` or `trajectory`).
+        provenance: `provenance.json`.
+        metrics: one row per metric or component, by name: title, family, source, sign, trivial.
+        runs: `runs.csv`: run_id, step, status, factors, losses, accuracies, gaps.
+        values: run_id, step, metric (with `.component`), value, standard_error, status, reason.
+    """
+
+    name: str
+    title: str
+    kind: str
+    provenance: dict[str, Any]
+    metrics: pd.DataFrame
+    runs: pd.DataFrame
+    values: pd.DataFrame
+
+    @property
+    def hyperparameters(self) -> list[str]:
+        """The factors that are not seeds."""
+        return [name for name in self.provenance["factors"] if not is_seed(name)]
+
+    @property
+    def included(self) -> pd.Series[bool]:
+        """Which rows of `runs` count: not diverged, finite gaps, training accuracy as the task asks."""
+        least = float(self.provenance["include"].get("train_accuracy", 0.0))
+        return self.usable & (self.runs["train_accuracy"] >= least)
+
+    @property
+    def usable(self) -> pd.Series[bool]:
+        """Rows that can be ranked at all: not diverged, finite gaps."""
+        return (self.runs["status"] != "diverged") & self.runs[self.targets].notna().all(axis=1)
+
+    @property
+    def targets(self) -> list[str]:
+        """The gaps to predict."""
+        return list(self.provenance["targets"])
+
+    def sign(self, metric: str) -> int:
+        """+1 if the gap is expected to grow with the metric, −1 if to shrink."""
+        return -1 if str(self.metrics.at[metric, "sign"]).startswith("-") else 1
+
+    def wide(self) -> pd.DataFrame:
+        """`runs` with one column per metric (its name); NaN where a value is missing."""
+        ok = self.values[self.values["status"] == "ok"]
+        table = ok.pivot(index=["run_id", "step"], columns="metric", values="value")
+        return self.runs.join(table.reindex(columns=list(self.metrics.index)), on=["run_id", "step"])
+
+
+def is_seed(factor: str) -> bool:
+    """Whether a factor is a seed: repeated, not varied."""
+    return factor.rsplit(".", maxsplit=1)[-1] == "seed" or factor.endswith("_seed")
+
+
+def short(factor: str) -> str:
+    """The last word of a dotted path, for people: `training.optimizer.learning_rate` → `learning rate`."""
+    return factor.rsplit(".", maxsplit=1)[-1].replace("_", " ")
+
+
+def read_results(root: Path) -> list[TaskResults]:
+    """All tasks' results under `root`, by name.
+
+    Raises:
+        BadInput: there are none, or a file is missing or malformed (named, with line and column where there are any).
+    """
+    folders = sorted(path.parent for path in root.rglob("provenance.json"))
+    if not folders:
+        raise BadInput(f"{root}: no results; make some with `suite run`, publish them with `suite publish`")
+    return [_read(folder) for folder in folders]
+
+
+def _read(folder: Path) -> TaskResults:
+    provenance = _json(folder / "provenance.json", _PROVENANCE)
+    runs = _table(folder / "runs.csv", ["run_id", "step", "status", *provenance["factors"], *MEASURES, *GAPS])
+    described = _metrics(folder / "metrics.json")
+    parts = []
+    for name in described.index:
+        path = folder / "values" / f"{name}.csv"
+        table = _table(path, ["run_id", "step", "component", "value", "standard_error", "status", "reason"])
+        whole = table["component"].isna() | (table["component"] == "")
+        table["metric"] = [name if w else f"{name}.{c}" for w, c in zip(whole, table["component"], strict=True)]
+        _known_runs(path, table, runs)
+        parts.append(table)
+    values = pd.concat(parts, ignore_index=True)
+    return TaskResults(
+        provenance["task"],
+        provenance["title"],
+        provenance["kind"],
+        provenance,
+        _with_components(described, values),
+        runs,
+        values,
+    )
+
+
+def _json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    content = _load_json(path)
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: a mapping is meant")
+    if missing := [key for key in keys if key not in content]:
+        raise BadInput(f"{path}: {', '.join(missing)} missing; publish the task again")
+    return content
+
+
+def _load_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}:{error.lineno}: not JSON: {error.msg}; publish the task again") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}; publish the task again") from None
+
+
+def _metrics(path: Path) -> pd.DataFrame:
+    content = _load_json(path)
+    good = isinstance(content, list) and all(isinstance(m, dict) and all(k in m for k in _METRIC) for m in content)
+    if not good or not content:
+        raise BadInput(f"{path}: a list of metrics with {', '.join(_METRIC)} is meant; publish the task again")
+    return pd.DataFrame(content).set_index("name").sort_index()
+
+
+def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={"run_id": str, "component": str, "reason": str}, float_precision="round_trip")
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors and name the line
+        raise BadInput(f"{path}: {' '.join(str(error).split())}; publish the task again") from None
+    if missing := [name for name in columns if name not in table]:
+        raise BadInput(f"{path}:1: columns {', '.join(missing)} are missing; publish the task again")
+    numeric = {*MEASURES, *GAPS, "step", "value", "standard_error"} & set(columns)
+    for name in sorted(numeric):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        wrong = numbers.isna() & table[name].notna()
+        if wrong.any():
+            row = int(np.argmax(wrong.to_numpy()))
+            raise BadInput(f"{path}:{row + 2}: {name}: {table[name][row]!r} is not a number")
+        table[name] = numbers
+    return table
+
+
+def _known_runs(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:
+    known = set(zip(runs["run_id"], runs["step"], strict=True))
+    for row, pair in enumerate(zip(table["run_id"], table["step"], strict=True)):
+        if pair not in known:
+            raise BadInput(f"{path}:{row + 2}: run {pair[0]} at step {pair[1]} is not in runs.csv")
+    repeated = table.duplicated(["run_id", "step", "metric"])
+    if repeated.any():
+        row = int(np.argmax(repeated.to_numpy()))
+        raise BadInput(f"{path}:{row + 2}: a second value for run {table['run_id'][row]} at step {table['step'][row]}")
+
+
+def _with_components(described: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """One row per name in `values`; a component inherits what is said of its metric."""
+    rows = {}
+    for name in values["metric"].unique():
+        metric, _, component = name.partition(".")
+        row = described.loc[metric].to_dict()
+        if component:
+            row["title"] = f"{row['title']}: {component}"
+        rows[name] = row
+    # a metric that failed somewhere has a row without component there; it is one metric, not a further one
+    for name in [n for n in rows if "." not in n and any(other.startswith(f"{n}.") for other in rows)]:
+        del rows[name]
+    return pd.DataFrame.from_dict(rows, orient="index").sort_index()
