@@ -17,9 +17,7 @@ from suite.measuring.measure import Laboratory, Plan, plan
 from suite.metrics import Metric, find_metrics
 from suite.progress import Board
 from suite.publishing import failures, write_results
-from suite.ranking.tables import read_results
-from suite.reporting.build import build
-from suite.reporting.terminal import print_leaderboard
+from suite.reporting.local import report
 from suite.spec.loading import load_task
 from suite.store import Store
 
@@ -49,7 +47,7 @@ def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
         laboratory.probe(plans)
         laboratory.measure(plans, metrics, options.metric_files)
         lost = _write(laboratory.store, plans, metrics, options.reports / "results")
-    report(options, console)
+    report(options.reports, console, options.quiet)
     return lost
 
 
@@ -65,16 +63,6 @@ def measure(tasks: Sequence[Path], options: Options, console: Console) -> list[s
         laboratory.probe(plans)
         laboratory.measure(plans, metrics, options.metric_files)
         return _write(laboratory.store, plans, metrics, options.reports / "results")
-
-
-def report(options: Options, console: Console) -> None:
-    """Rank what is measured in the local store, print the leaderboard, write it and the site."""
-    folder = options.reports
-    build(folder / "results", folder / "leaderboard.md", folder / "figures", folder / "site")
-    if not options.quiet:
-        print_leaderboard(console, read_results(folder / "results"))
-    for what, path in (("leaderboard", folder / "leaderboard.md"), ("site", folder / "site" / "index.html")):
-        console.print(f"{what}: {path}", style="dim", highlight=False)
 
 
 def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path]:

@@ -1,0 +1,31 @@
+"""The leaderboard in the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from suite.reporting.board import Board, number, span
+
+
+def print_leaderboard(console: Console, board: Board) -> None:
+    """The overall table, best metric first; trivial predictors are dim and marked ○."""
+    table = Table(title="Leaderboard: sign × Kendall's τ-b with the train–test gap", title_justify="left")
+    table.add_column("#", justify="right")
+    table.add_column("metric")
+    for heading in ("score", "95 %", "beats trivial", *(task.results.name for task in board.tasks)):
+        table.add_column(heading, justify="right")
+    for name, row in board.overall.iterrows():
+        verdict = "(best of them)" if name == board.best_trivial else str(row["beats_trivial"])
+        cells = [
+            str(row["rank"]),
+            f"{row['title']}{' ○' if row['trivial'] else ''}",
+            number(row["score"]),
+            span(row["low"], row["high"]),
+            verdict,
+            *(number(row[task.results.name]) for task in board.tasks),
+        ]
+        style = "dim" if row["trivial"] else ""
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    console.print(table)
