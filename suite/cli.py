@@ -47,9 +47,10 @@ def main() -> None:
     except SuiteError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # typer turns Ctrl-C into this
+            print("\ninterrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        raise
 
 
 @app.callback(invoke_without_command=True)

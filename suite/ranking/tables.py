@@ -96,6 +96,8 @@ def _read(folder: Path) -> TaskResults:
     provenance = _json(folder / "provenance.json", _PROVENANCE)
     runs = _table(folder / "runs.csv", ["run_id", "step", "status", *provenance["factors"], *MEASURES, *GAPS])
     described = _metrics(folder / "metrics.json")
+    if clash := sorted(set(described.index) & set(runs.columns)):
+        raise BadInput(f"{folder / 'metrics.json'}: metric {clash[0]} has the name of a column of runs.csv: rename it")
     parts = []
     for name in described.index:
         path = folder / "values" / f"{name}.csv"

@@ -159,6 +159,9 @@ def _curves(board: Board, task: TaskRanking) -> Figure:
 
     frame = task.results.wide()
     metrics = [m for m in board.leading(task, 4) if not task.results.metrics.at[m, "trivial"]]
+    # the quantity the task is about is shown wherever it ranks
+    if "sharpness_dimension" in task.results.metrics.index and "sharpness_dimension" not in metrics:
+        metrics = [*metrics, "sharpness_dimension"]
     panels = ["train_accuracy", "test_accuracy", task.results.targets[-1], *metrics]
     columns = 4
     rows = -(-len(panels) // columns)

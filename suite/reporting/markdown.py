@@ -125,7 +125,8 @@ def _reproduce(board: Board) -> str:
     return (
         "## How to reproduce it\n\n"
         "`suite run TASK` trains and measures a task anew, `suite publish TASK` writes its results, "
-        "`suite leaderboard` makes this page from them (`--check`: fails if it is not current). `make run` does the quick tasks.\n\n"
+        "`suite leaderboard` "
+        "makes this page from them (`--check`: fails if it is not current). `make run` does the quick tasks.\n\n"
         + _table(["task", "spec hash", "made on", "with"], rows)
     )
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from suite.spec.loading import load_task
 
 from suite.spec.cells import Stack, cells, put, stacks
+from suite.spec.loading import load_task
 from suite.spec.task import TaskSpec
 from suite.training.problem import load_problem, load_test_split
 from suite.training.reference import train_cell

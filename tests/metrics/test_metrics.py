@@ -1,0 +1,139 @@
+"""Every metric against a closed form or a dense computation; the registry's rules."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from suite.curvature.spectrum import DenseSpectra, Estimate
+from suite.errors import BadInput
+from suite.metrics import Run, find_metrics
+from suite.metrics.run import _CHUNK
+from suite.spec.task import TaskSpec
+
+EIGENVALUES = [[3.0, 0.5, -1.0], [5.0, 0.5, -1.0]]
+
+
+def run(**optimizer: object) -> Run:
+    task = TaskSpec.model_validate(
+        {
+            "name": "test",
+            "title": "test",
+            "kind": "grid",
+            "data": {"kind": "digits"},
+            "model": {"kind": "mlp", "widths": [2]},
+            "training": {
+                "optimizer": {"kind": "sgd", "learning_rate": 0.5, "weight_decay": 0.01} | optimizer,
+                "batch_size": 20,
+                "epochs": 1,
+            },
+        }
+    )
+    rows = [torch.tensor(row, dtype=torch.float64) for row in EIGENVALUES]
+    count = _CHUNK + 10
+    return Run(
+        key="key",
+        task=task,
+        step=70,
+        weights=torch.tensor([1.0, 2.0, 2.0, 0.0, 0.0]),
+        initial=torch.tensor([1.0, 2.0, 0.0, 0.0, 0.0]),
+        batch_loss=lambda w, x, y: (x * w.sum() - y).square().mean(),
+        inputs=torch.arange(count).float() / count,
+        targets=torch.ones(count),
+        spectrum=DenseSpectra.of(rows, 5, [False, False]),
+    )
+
+
+# η = 0.5: |1 − ηα| is 0.5, 0.75, 1.5 in the first draw and 1.5, 0.75, 1.5 in the second; two exact zeros give 0. Sorted:
+# (ln 1.5, 0, 0, ln 0.75, ln 0.5) and (ln 1.5, ln 1.5, 0, 0, ln 0.75); these are the means.
+MEANS = [
+    math.log(1.5),
+    math.log(1.5) / 2,
+    0.0,
+    math.log(0.75) / 2,
+    (math.log(0.5) + math.log(0.75)) / 2,
+]
+SD = 4 + sum(MEANS[:4]) / abs(MEANS[4])
+
+CASES = {
+    "sharpness_dimension": SD,
+    "codimension": 5 - SD,
+    "rds_sharpness": math.log(1.5),
+    "hessian_trace": 3.5,
+    "largest_eigenvalue": 4.0,
+    "hessian_frobenius": math.sqrt((9 + 0.25 + 1 + 25 + 0.25 + 1) / 2),
+    "edge_ratio": 0.25 * 4.0,
+    "weight_norm": 3.0,
+    "distance_from_initialisation": 2.0,
+    "learning_rate": 0.5,
+    "batch_size": 20.0,
+    "learning_rate_over_batch_size": 0.025,
+    "weight_decay": 0.01,
+    "steps": 70.0,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_closed_forms(name: str) -> None:
+    value = find_metrics()[name].measure(run())
+    number = value.value if isinstance(value, Estimate) else value
+    assert number == pytest.approx(CASES[name], rel=1e-12)
+
+
+def test_every_metric_in_the_package_has_a_case() -> None:
+    assert set(find_metrics()) == {*CASES, "training_loss", "random_number"}
+
+
+def test_training_loss_is_over_the_whole_set_in_chunks() -> None:
+    one = run()
+    whole = float(one.batch_loss(one.weights, one.inputs, one.targets))
+    assert find_metrics()["training_loss"].measure(one) == pytest.approx(whole, rel=1e-6)
+
+
+def test_random_number_is_the_runs_own() -> None:
+    measure = find_metrics()["random_number"].measure
+    assert measure(run()) == measure(run())
+    assert 0 <= float(measure(run())) < 1  # type: ignore[arg-type]
+
+
+def test_standard_errors_come_along() -> None:
+    trace = find_metrics()["hessian_trace"].measure(run())
+    assert isinstance(trace, Estimate)
+    assert trace.standard_error == pytest.approx(1.0)
+
+
+def test_optimizer_step_is_sgds_alone() -> None:
+    assert run().optimizer_step.weight_decay == 0.01
+    with pytest.raises(ValueError, match="adamw"):
+        _ = run(kind="adamw").optimizer_step
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\n", "defines no metric"),
+        ("import absent_module\n", "cannot be imported: ModuleNotFoundError"),
+        ("raise SystemError('boo')\n", "cannot be imported: SystemError: boo"),
+        (
+            "from suite.metrics import metric\n@metric(title='x', family='x', source='x', sign=1)\n"
+            "def weight_norm(run): return 0.0\n",
+            "two metrics are called weight_norm",
+        ),
+    ],
+)
+def test_bad_metric_files_are_one_clear_error(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(BadInput, match=said):
+        find_metrics([tmp_path / "mine.py"])
+
+
+def test_every_metric_says_what_is_known_of_it() -> None:
+    for metric in find_metrics().values():
+        assert metric.title
+        assert metric.family
+        assert metric.source
+        assert metric.sign in (-1, 1)
+        assert metric.measure.__doc__
