@@ -47,7 +47,7 @@ def run(**optimizer: object) -> Run:
     )
 
 
-# η = 0.5: |1 − ηα| is 0.5, 0.75, 1.5 in the first draw and 1.5, 0.75, 1.5 in the second; two exact zeros give 0. Sorted:
+# η = 0.5: |1 − ηα| is 0.5, 0.75, 1.5 in the first draw, 1.5, 0.75, 1.5 in the second; two exact zeros give 0. Sorted:
 # (ln 1.5, 0, 0, ln 0.75, ln 0.5) and (ln 1.5, ln 1.5, 0, 0, ln 0.75); these are the means.
 MEANS = [
     math.log(1.5),
