@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +17,8 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data sets: {folder} is not a folder (set SUITE_DATA_DIR)")
     return folder
+
+
+# the same examples in every run, and no limit on an example's time: these machines are shared and noisy
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
