@@ -62,6 +62,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SOURCE = """\
+from typing import Literal
+
+from suite.data.digits import Digits
+
+
+class Reversed(Digits):
+    kind: Literal["reversed-digits"] = "reversed-digits"
+"""
+
+
 def values(place: Path, metric: str, task: str = "tiny/digits") -> list[dict[str, str]]:
     with (place / ".suite/reports/results" / task / "values" / f"{metric}.csv").open() as file:
         return list(csv.DictReader(file))
@@ -99,6 +110,22 @@ def test_a_metric_is_one_file_from_outside_and_never_retrains(place: Path) -> No
     assert "train  " not in out
     assert "Largest weight" in (place / ".suite/reports/leaderboard.md").read_text()
     assert all(float(row["value"]) > 0 for row in values(place, "largest_weight"))
+
+
+def test_installed_packages_bring_metrics_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed, folder = tmp_path / "site", workplace(tmp_path / "user")
+    (installed / "outsider-1.0.dist-info").mkdir(parents=True)
+    (installed / "outsider-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: outsider\nVersion: 1.0\n")
+    (installed / "outsider-1.0.dist-info/entry_points.txt").write_text(
+        "[suite.metrics]\nlargest = outsider_metric\n[suite.data]\nreversed = outsider_data\n"
+    )
+    (installed / "outsider_metric.py").write_text(METRIC)
+    (installed / "outsider_data.py").write_text(SOURCE)
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    (folder / "mine.yaml").write_text(TINY.replace("{kind: digits}", "{kind: reversed-digits}"))
+    code, _, err = suite(folder, "run", "mine.yaml", "--quiet")
+    assert code == 0, err
+    assert len(values(folder, "largest_weight")) == 12
 
 
 def test_hostile_metrics_are_rows_and_hurt_nobody(place: Path) -> None:
