@@ -81,6 +81,17 @@ def test_terminal_report_and_one_run(place: Path) -> None:
         show_run(place / "results", "r", console)
 
 
+def test_a_narrow_terminal_gets_whole_words_and_a_wide_one_the_tasks(place: Path) -> None:
+    seen = {}
+    for width in (70, 160):
+        console = Console(record=True, width=width)
+        report(place, console)
+        seen[width] = console.export_text()
+        assert "…" not in seen[width]
+    assert "grid" in seen[160].split("Oracle")[0]
+    assert "grid" not in seen[70].split("Oracle")[0]
+
+
 def test_unwritable_place_is_bad_input(place: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="cannot be written"):
