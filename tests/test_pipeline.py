@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,12 +55,18 @@ def meddles(run: Run) -> float:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = workplace(tmp_path_factory.mktemp("user"))
     code, out, err = suite(folder, "run", "tasks/tiny")
     assert code == 0, err
     assert "tiny/digits" in out
     return folder
+
+
+@pytest.fixture
+def place(done: Path, tmp_path: Path) -> Path:
+    """A copy for each test: none sees what another left there, whatever their order."""
+    return shutil.copytree(done, tmp_path / "user")
 
 
 SOURCE = """\
