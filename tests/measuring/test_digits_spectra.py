@@ -51,7 +51,7 @@ def test_sd_of_every_cell_of_a_stack(number: int) -> None:
     inputs, targets = problem.train.inputs[at].double(), problem.train.targets[at]
     records = train_stack(stack, problem, test)
     assert len(records) == 10
-    undetermined = 0
+    curved = 0
     for cell, record in zip(stack.cells, records, strict=True):
         weights, eta = record.checkpoints[-1].weights, cell.task.training.optimizer.learning_rate
         spec = DenseSpectrum(minibatches=1)
@@ -64,14 +64,17 @@ def test_sd_of_every_cell_of_a_stack(number: int) -> None:
         eigenvalues[np.abs(eigenvalues) <= 1032 * np.finfo(float).eps * np.abs(eigenvalues).max()] = 0
         # log1p, for a network that all but died: ln|1 − x| by itself has nothing left of an x of 1e-16
         x = eta * eigenvalues
-        exponents = np.sort(np.where(x < 1, np.log1p(-np.minimum(x, 1)), np.log(np.maximum(x - 1, 1e-300))))[::-1]
-        # Is SD determined at all in float64? Where it moves when every exponent moves by rounding (a network all but
-        # died on this minibatch), two computations cannot agree; ours must then lie between the two ends.
-        rounding = eta * 1e-14 * max(1.0, float(np.abs(eigenvalues).max()))
-        low, high = definition_4_2(exponents - rounding), definition_4_2(exponents + rounding)
-        if high - low > 1e-6:
-            undetermined += 1
-            assert low <= found.value <= high, cell.factors
+        exponents = np.sort(np.where(x < 1, np.log1p(-np.minimum(x, 1 - 2**-53)), np.log(np.maximum(x - 1, 1e-300))))[
+            ::-1
+        ]
+        reference, curvature = definition_4_2(exponents), float(np.abs(eigenvalues).max())
+        if eta * curvature > 1e-3:
+            curved += 1
+            assert found.value == pytest.approx(reference, rel=0, abs=1e-8), cell.factors
             continue
-        assert found.value == pytest.approx(definition_4_2(exponents), rel=0, abs=1e-8), cell.factors
-    assert undetermined <= 2, undetermined  # the two seeds at the largest step and the smallest batch
+        # A network with all but no curvature on this minibatch: a thousand exponents within rounding of zero decide SD,
+        # so float64 may not determine it to 1e-8. Ours must then lie where moving every exponent by rounding takes it.
+        rounding = eta * 1e-14 * max(1.0, curvature)
+        low, high = definition_4_2(exponents - rounding), definition_4_2(exponents + rounding)
+        assert low - 1e-8 <= found.value <= high + 1e-8, cell.factors
+    assert curved >= 5, "training drifted: half of the cells at least have curvature, on every machine"
