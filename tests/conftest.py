@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread a worker, said before numpy or torch is imported: two workers of two threads each on two cores spin
+    # against one another (the digits spectra took 574 s so, 17 s with one thread each).
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
