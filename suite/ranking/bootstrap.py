@@ -1,15 +1,18 @@
-"""Bootstrap intervals. Drawn again is what was drawn: settings of a grid with all their seeds, or whole runs."""
+"""The bootstrap: settings are drawn again with all their runs, and intervals know how few settings there were."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-
-from suite.ranking.correlation import pair_signs, weighted_kendall
+from scipy.special import stdtrit
 
 RESAMPLES = 1000
+LEVEL = 0.95
 
 
 def generator(*names: str) -> np.random.Generator:
@@ -17,46 +20,89 @@ def generator(*names: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256("\0".join(names).encode()).digest()[:8], "big"))
 
 
-def cluster_counts(clusters: NDArray[np.int64], resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
+def clusters(points: pd.DataFrame, hyperparameters: list[str]) -> tuple[NDArray[np.int64], str]:
+    """What is drawn again: the cluster of each point, and what a cluster is.
+
+    The seeds of one setting are not independent evidence about hyperparameters, so they come and go together. Where
+    there is a single setting nothing but the seed varies: runs are drawn, and the interval is about that setting.
+
+    Args:
+        points: one row per run.
+        hyperparameters: the columns that make a setting.
+
+    Returns:
+        Cluster numbers 0 … k − 1, and `settings` or `runs`.
+    """
+    if hyperparameters:
+        settings = points.groupby(hyperparameters, sort=False, dropna=False).ngroup().to_numpy()
+        if settings.max(initial=0) > 0:
+            return np.asarray(settings, dtype=np.int64), "settings"
+    return np.arange(len(points)), "runs"
+
+
+def cluster_counts(numbers: NDArray[np.int64], resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
     """How often each point occurs when clusters are drawn with replacement.
 
     Args:
-        clusters: cluster number (0 … k − 1) of each of n points. The seeds of one setting are not independent evidence
-            about hyperparameters: they come and go together.
+        numbers: cluster number (0 … k − 1) of each of n points.
         resamples: R.
         random: the generator.
 
     Returns:
         `R × n`.
     """
-    k = int(clusters.max()) + 1
+    if not len(numbers):
+        return np.zeros((resamples, 0))
+    k = int(numbers.max()) + 1
     drawn = random.multinomial(k, np.full(k, 1 / k), size=resamples).astype(float)
-    return np.asarray(drawn[:, clusters], dtype=float)
-
-
-def grid_replicates(x: NDArray[np.float64], y: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """τ-b of each resample; points with a missing value never count."""
-    kept = np.isfinite(x) & np.isfinite(y)
-    if kept.sum() < 3:
-        return np.full(len(counts), np.nan)
-    return weighted_kendall(pair_signs(x[kept]), pair_signs(y[kept]), counts[:, kept])
+    return np.asarray(drawn[:, numbers], dtype=float)
 
 
 def mean_replicates(statistics: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of per-run statistics in each resample of runs; runs without a statistic are left out."""
     kept = np.isfinite(statistics)
-    if not kept.any():
-        return np.full(len(counts), np.nan)
     weights = counts[:, kept]
     with np.errstate(invalid="ignore", divide="ignore"):
         means: NDArray[np.float64] = weights @ statistics[kept] / weights.sum(1)
     return means
 
 
-def interval(replicates: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval; NaN where fewer than half of the replicates are defined."""
+@dataclass(frozen=True)
+class Spread:
+    """The variance of an estimate, and the degrees of freedom it is known with; NaN where it is not known."""
+
+    variance: float
+    freedom: float
+
+
+def spread(replicates: NDArray[np.float64], k: int) -> Spread:
+    """The spread of an estimate from its replicates, drawn from k clusters.
+
+    Resampling k clusters sees their scatter about their own mean, (k − 1) / k of the scatter about the true one. Not
+    known from fewer than two clusters, or where fewer than half of the replicates are defined.
+    """
     defined = replicates[np.isfinite(replicates)]
-    if len(defined) < len(replicates) / 2:
+    if k < 2 or len(defined) < max(2, len(replicates) / 2):
+        return Spread(float("nan"), float("nan"))
+    return Spread(float(defined.var(ddof=1)) * k / (k - 1), k - 1.0)
+
+
+def mean_spread(spreads: Sequence[Spread]) -> Spread:
+    """The spread of the mean of independent estimates; degrees of freedom by Welch and Satterthwaite."""
+    variances = np.array([s.variance for s in spreads])
+    freedoms = np.array([s.freedom for s in spreads])
+    total = float(variances.sum())
+    freedom = total**2 / float((variances**2 / freedoms).sum()) if total else float(freedoms.min())
+    return Spread(total / len(spreads) ** 2, freedom)
+
+
+def interval(estimate: float, known: Spread, bounds: tuple[float, float] = (-1.0, 1.0)) -> tuple[float, float]:
+    """The 95 % interval: Student's t times the bootstrap's standard error, cut at what is possible.
+
+    Not the percentile interval: with few clusters it cannot be wide enough (of four means, all percentiles lie between
+    the least and the greatest, and the truth lies outside of these one time in eight).
+    """
+    if not np.isfinite([estimate, known.variance]).all():
         return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    half = float(stdtrit(known.freedom, (1 + LEVEL) / 2) * np.sqrt(known.variance)) if known.variance else 0.0
+    return max(bounds[0], estimate - half), min(bounds[1], estimate + half)

@@ -3,48 +3,72 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import kendalltau
 
 Vector = NDArray[np.float64]
 
+LEAST = 3
+"""Fewer points than this have no τ: two are always ±1."""
 
-def pair_signs(x: Vector) -> NDArray[np.float64]:
+
+def pair_signs(x: Vector) -> Vector:
     """sign(x_i − x_j) for all pairs, `n × n`."""
     return np.sign(x[:, None] - x[None, :])
 
 
-def kendall(x: Vector, y: Vector) -> float:
-    """Kendall's τ-b between a metric x and a gap y.
+def kendall(x: Vector, y: Vector, least: int = LEAST) -> float:
+    """Kendall's τ-b (scipy's) between a metric x and a gap y.
 
-    Points with a missing value on either side are left out. NaN with fewer than three points or where the gap is
+    Points with a missing value on either side are left out. NaN with fewer than `least` points or where the gap is
     constant (there is nothing to predict); 0 where the metric is constant (it predicts nothing).
     """
     kept = np.isfinite(x) & np.isfinite(y)
     x, y = x[kept], y[kept]
-    if len(x) < 3 or np.ptp(y) == 0:
+    if len(x) < least or np.ptp(y) == 0:
         return float("nan")
     if np.ptp(x) == 0:
         return 0.0
-    return float(weighted_kendall(pair_signs(x), pair_signs(y), np.ones((1, len(x))))[0])
+    return float(kendalltau(x, y, variant="b").statistic)
 
 
-def weighted_kendall(x_signs: Vector, y_signs: Vector, counts: Vector) -> Vector:
-    """τ-b of resampled data: point i occurs `counts[r, i]` times in resample r.
+def weighted_kendall(x: Vector, y: Vector, counts: Vector, least: int = LEAST) -> Vector:
+    """`kendall` of resampled data: point i occurs `counts[r, i]` times in resample r.
 
-    Args:
-        x_signs: of the metric, from `pair_signs`, `n × n`.
-        y_signs: of the gap.
-        counts: `R × n`.
+    scipy has no such thing, and resampling one at a time takes minutes; the tests hold each value against scipy's on
+    the resampled points.
 
     Returns:
-        `R` values; NaN where the gap is constant in a resample, 0 where only the metric is.
+        One τ-b for each row of `counts`; NaN where the gap is constant in a resample, 0 where only the metric is.
     """
+    kept = np.isfinite(x) & np.isfinite(y)
+    if kept.sum() < least:
+        return np.full(len(counts), np.nan)
+    x_signs, y_signs, counts = pair_signs(x[kept]), pair_signs(y[kept]), counts[:, kept]
     agree = _quadratic(x_signs * y_signs, counts)
     x_pairs, y_pairs = _quadratic(np.abs(x_signs), counts), _quadratic(np.abs(y_signs), counts)
     with np.errstate(invalid="ignore", divide="ignore"):
         tau = agree / np.sqrt(x_pairs * y_pairs)
     return np.where(y_pairs == 0, np.nan, np.where(x_pairs == 0, 0.0, tau))
+
+
+def coverage(x: Vector, y: Vector, counts: Vector) -> Vector:
+    """Of the pairs whose gaps differ, the share that the metric has values for, in each resample.
+
+    τ times this counts every other pair as a coin toss, right or wrong with equal chance. That is less than guessing
+    the missing values would be worth: a guess still falls on the right side of the values that are extreme.
+
+    Returns:
+        One share for each row of `counts`; NaN where the gap is constant or has fewer than three points.
+    """
+    known = np.isfinite(y)
+    if known.sum() < LEAST:
+        return np.full(len(counts), np.nan)
+    differ, counts, has = np.abs(pair_signs(y[known])), counts[:, known], np.isfinite(x[known])
+    pairs = _quadratic(differ, counts)
+    with np.errstate(invalid="ignore"):
+        share: Vector = _quadratic(differ[np.ix_(has, has)], counts[:, has]) / pairs
+    return share
 
 
 def _quadratic(matrix: Vector, counts: Vector) -> Vector:
@@ -53,30 +77,9 @@ def _quadratic(matrix: Vector, counts: Vector) -> Vector:
     return result
 
 
-def granulated_kendall(frame: pd.DataFrame, factors: list[str], metric: str, gap: str, vary: str) -> tuple[float, int]:
-    """ψ of one hyperparameter (Jiang et al. 2019): the mean τ-b as it alone varies.
-
-    Args:
-        frame: one row per run.
-        factors: all that was varied, seeds among them.
-        metric: a column.
-        gap: a column.
-        vary: the hyperparameter; for every setting of the other factors that has at least two runs and a gap that is
-            not constant, τ-b between metric and gap is taken over its values. A constant metric counts as 0.
-
-    Returns:
-        ψ (NaN if no setting can be used), and the number of settings it is the mean of.
-    """
-    others = [name for name in factors if name != vary]
-    present = frame[np.isfinite(frame[metric]) & np.isfinite(frame[gap])]
-    groups = [part for _, part in present.groupby(others, sort=True)] if others else [present]
-    taus = [tau for part in groups if not np.isnan(tau := _short_kendall(part[metric], part[gap]))]
-    return (float(np.mean(taus)), len(taus)) if taus else (float("nan"), 0)
-
-
-def _short_kendall(x: pd.Series[float], y: pd.Series[float]) -> float:
-    """As `kendall`, for as few as two points."""
-    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if len(a) < 2 or np.ptp(b) == 0:
-        return float("nan")
-    return float(weighted_kendall(pair_signs(a), pair_signs(b), np.ones((1, len(a))))[0])
+def defined_mean(values: Vector) -> Vector:
+    """Mean over the first axis of what is defined; NaN where nothing is."""
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        mean: Vector = np.where(defined, values, 0.0).sum(0) / defined.sum(0)
+    return mean

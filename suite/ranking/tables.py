@@ -15,6 +15,8 @@ from suite.errors import BadInput
 MEASURES = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
 GAPS = ["accuracy_gap", "loss_gap", "signed_accuracy_gap", "signed_loss_gap"]
 _PROVENANCE = ("task", "title", "kind", "spec_hash", "targets", "include", "factors", "versions", "device", "dtype")
+_WORDS = {"run_id", "status", "component", "reason"}
+_NUMBERS = {*MEASURES, *GAPS, "step", "value", "standard_error"}
 _METRIC = ("name", "title", "family", "source", "sign", "trivial")
 
 
@@ -52,7 +54,8 @@ class TaskResults:
     @property
     def usable(self) -> pd.Series[bool]:
         """Rows that can be ranked at all: not diverged, finite gaps."""
-        return (self.runs["status"] != "diverged") & self.runs[self.targets].notna().all(axis=1)
+        finite = np.isfinite(self.runs[self.targets].to_numpy(float)).all(axis=1)
+        return pd.Series(finite & (self.runs["status"] != "diverged").to_numpy(), self.runs.index)
 
     @property
     def targets(self) -> list[str]:
@@ -62,6 +65,10 @@ class TaskResults:
     def sign(self, metric: str) -> int:
         """+1 if the gap is expected to grow with the metric, −1 if to shrink."""
         return -1 if str(self.metrics.at[metric, "sign"]).startswith("-") else 1
+
+    def trivial(self, metric: str) -> bool:
+        """Whether it is a trivial predictor."""
+        return bool(self.metrics.at[metric, "trivial"])
 
     def wide(self) -> pd.DataFrame:
         """`runs` with one column per metric (its name); NaN where a value is missing."""
@@ -89,7 +96,11 @@ def read_results(root: Path) -> list[TaskResults]:
     folders = sorted(path.parent for path in root.rglob("provenance.json"))
     if not folders:
         raise BadInput(f"{root}: no results; make some with `suite run`, publish them with `suite publish`")
-    return [_read(folder) for folder in folders]
+    found = [_read(folder) for folder in folders]
+    names = [result.name for result in found]
+    if repeated := [folder for folder, name in zip(folders, names, strict=True) if names.count(name) > 1]:
+        raise BadInput(f"{repeated[1]}: the same task as {repeated[0]}: keep one of them")
+    return found
 
 
 def _read(folder: Path) -> TaskResults:
@@ -145,21 +156,38 @@ def _metrics(path: Path) -> pd.DataFrame:
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+    """A CSV file as text, its numbers made numbers: by Python, which reads back every float as it was written."""
     try:
-        table = pd.read_csv(path, dtype={"run_id": str, "component": str, "reason": str}, float_precision="round_trip")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors and name the line
         raise BadInput(f"{path}: {' '.join(str(error).split())}; publish the task again") from None
     if missing := [name for name in columns if name not in table]:
         raise BadInput(f"{path}:1: columns {', '.join(missing)} are missing; publish the task again")
-    numeric = {*MEASURES, *GAPS, "step", "value", "standard_error"} & set(columns)
-    for name in sorted(numeric):
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        wrong = numbers.isna() & table[name].notna()
-        if wrong.any():
-            row = int(np.argmax(wrong.to_numpy()))
-            raise BadInput(f"{path}:{row + 2}: {name}: {table[name][row]!r} is not a number")
-        table[name] = numbers
+    for name in [name for name in columns if name in _NUMBERS]:
+        table[name] = _numbers(path, table[name])
+    for name in [name for name in columns if name not in {*_NUMBERS, *_WORDS}]:
+        table[name] = _factor(table[name])
     return table
+
+
+def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
+    made = []
+    for row, text in enumerate(column):
+        try:
+            # a step is a count: "7.5" and a missing one are errors
+            made.append(int(text) if column.name == "step" else float(text))
+        except ValueError:
+            said = "a number is missing" if pd.isna(text) else f"{text!r} is not a number"
+            raise BadInput(f"{path}:{row + 2}: {column.name}: {said}") from None
+    return pd.Series(made, column.index, dtype=int if column.name == "step" else float)
+
+
+def _factor(column: pd.Series[str]) -> pd.Series[Any]:
+    """What was varied: numbers where all values are numbers (or missing), words otherwise."""
+    try:
+        return column.astype(float)
+    except ValueError:
+        return column
 
 
 def _known_runs(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:

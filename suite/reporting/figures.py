@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from suite.ranking.leaderboard import TaskRanking
 from suite.ranking.tables import short
-from suite.reporting.board import Board, number, slug
+from suite.ranking.task import TaskRanking
+from suite.reporting.board import Board, levels, number, setting, slug
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _REAL, _TRIVIAL = "#0072B2", "#D55E00"  # Okabe & Ito's blue and vermilion: told apart by everyone
-_MARKERS = "osD^vP*X"
+_MARKERS = "osD^vP*X<>ph"
+_FURTHER = "."  # all levels that there is no marker for; the legend says so
+_COLUMNS = 4
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "sharpness-suite",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # words come from outside: a $ in a title is a dollar
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -63,7 +69,7 @@ def _overall(board: Board) -> Figure:
     axes.axvline(0, color="0.6", lw=0.8, zorder=0)
     axes.set_yticks(range(len(table)), [str(title) for title in table["title"]])
     axes.set_ylim(-0.7, len(table) - 0.3)
-    axes.set_xlabel("score: mean over tasks of sign × Kendall's τ-b, with 95 % bootstrap interval")
+    axes.set_xlabel("score: mean over tasks of sign × Kendall's τ-b (trivial: the better sign), with 95 % interval")
     axes.plot([], [], "D", color=_REAL, label="metric")
     axes.plot([], [], "o", color=_TRIVIAL, mfc="white", label="trivial predictor")
     axes.legend(frameon=False, loc="lower right")
@@ -96,16 +102,30 @@ def _scatter(board: Board, task: TaskRanking) -> Figure:
     return figure
 
 
-def _coding(task: TaskRanking, frame: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[str]]:
+def _codes(frame: pd.DataFrame, factor: str) -> tuple[list[str], list[int]]:
+    """The levels of a factor in order, and the number of each row's level."""
+    names = levels(frame[factor])
+    place = {name: number for number, name in enumerate(names)}
+    return names, [place[setting(value)] for value in frame[factor]]
+
+
+def _shades(count: int) -> np.ndarray[Any, Any]:
     import matplotlib as mpl
 
+    shades: np.ndarray[Any, Any] = mpl.colormaps["viridis"](np.linspace(0, 0.92, count))
+    return shades
+
+
+def _coding(task: TaskRanking, frame: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[str]]:
     names = task.results.hyperparameters
-    levels = pd.factorize(frame[names[0]], sort=True)[0]
-    colours = mpl.colormaps["viridis"](levels / max(1, levels.max()) * 0.92)
-    if len(names) < 2:
-        return colours, [_MARKERS[0]] * len(frame)
-    kinds = pd.factorize(frame[names[1]], sort=True)[0]
-    return colours, [_MARKERS[k % len(_MARKERS)] for k in kinds]
+    shown, codes = _codes(frame, names[0])
+    colours = _shades(len(shown))[codes]
+    kinds = _codes(frame, names[1])[1] if len(names) > 1 else [0] * len(frame)
+    return colours, [_marker(kind) for kind in kinds]
+
+
+def _marker(level: int) -> str:
+    return _MARKERS[level] if level < len(_MARKERS) else _FURTHER
 
 
 def _cloud(
@@ -124,6 +144,7 @@ def _cloud(
     shown = x[np.isfinite(x) & included]
     if len(shown) and shown.min() > 0 and shown.max() > 30 * shown.min():
         axes.set_xscale("log")
+        _plain_ticks(axes.xaxis)
 
 
 def _tau_label(task: TaskRanking, metric: str, target: str) -> str:
@@ -132,53 +153,52 @@ def _tau_label(task: TaskRanking, metric: str, target: str) -> str:
     return f"τ = {number(row['tau'])}"
 
 
-def _legend(figure: Figure, task: TaskRanking, frame: pd.DataFrame) -> None:
-    import matplotlib as mpl
-    from matplotlib.lines import Line2D
+def _plain_ticks(axis: Axis) -> None:
+    """Powers of ten as plain text: matplotlib writes them as formulas, and formulas are off."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _legend(figure: Figure, task: TaskRanking, frame: pd.DataFrame) -> None:
     names = task.results.hyperparameters
-    values = sorted(frame[names[0]].unique())
-    shades = mpl.colormaps["viridis"](np.arange(len(values)) / max(1, len(values) - 1) * 0.92)
+    first = levels(frame[names[0]])
     items = [
-        Line2D([], [], marker="o", ls="", color=s, label=f"{short(names[0])} {v:g}")
-        for s, v in zip(shades, values, strict=True)
+        _item(f"{short(names[0])} {level}", "o", shade) for shade, level in zip(_shades(len(first)), first, strict=True)
     ]
     if len(names) > 1:
-        items += [
-            Line2D([], [], marker=_MARKERS[k % len(_MARKERS)], ls="", color="0.4", label=f"{short(names[1])} {v:g}")
-            for k, v in enumerate(sorted(frame[names[1]].unique()))
-        ]
+        second = levels(frame[names[1]])
+        items += [_item(f"{short(names[1])} {level}", mark) for mark, level in zip(_MARKERS, second, strict=False)]
+        if (further := len(second) - len(_MARKERS)) > 0:
+            items.append(_item(f"{short(names[1])}: {further} more", _FURTHER))
     if not task.results.included.all():
-        items.append(Line2D([], [], marker="o", ls="", color="0.4", mfc="none", label="left out"))
+        items.append(_item("left out", "o", mfc="none"))
     figure.legend(handles=items, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
 
 
+def _item(label: str, marker: str, colour: Any = "0.4", **style: Any) -> Line2D:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], marker=marker, ls="", color=colour, label=label, **style)
+
+
 def _curves(board: Board, task: TaskRanking) -> Figure:
-    """Accuracies and the leading metrics over steps, one line a run, coloured by the first hyperparameter's setting."""
+    """Accuracies and the leading metrics over steps, one line a run, coloured by the run's setting."""
     import matplotlib.pyplot as plt
 
     frame = task.results.wide()
-    metrics = [m for m in board.leading(task, 4) if not task.results.metrics.at[m, "trivial"]]
-    # the quantity the task is about is shown wherever it ranks
-    if "sharpness_dimension" in task.results.metrics.index and "sharpness_dimension" not in metrics:
-        metrics = [*metrics, "sharpness_dimension"]
-    panels = ["train_accuracy", "test_accuracy", task.results.targets[-1], *metrics]
-    columns = 4
-    rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(11.5, 2.3 * rows + 0.6), squeeze=False, layout="constrained", sharex=True
-    )
-    settings = frame[task.results.hyperparameters].apply(
-        lambda row: ", ".join(f"{short(str(n))} {v:g}" for n, v in row.items()), axis=1
-    )
-    names = sorted(settings.unique())
-    for place, panel in enumerate(panels):
-        axes = grid[place // columns][place % columns]
+    panels = _panels(board, task)
+    rows = -(-len(panels) // _COLUMNS)
+    size = (11.5, 2.3 * rows + 0.6)
+    figure, grid = plt.subplots(rows, _COLUMNS, figsize=size, squeeze=False, layout="constrained", sharex=True)
+    settings, names = _settings(task, frame)
+    for axes, panel in zip(grid.flat, panels, strict=False):
         _lines(axes, frame, settings, names, panel)
-        title = task.results.metrics.at[panel, "title"] if panel in metrics else panel.replace("_", " ")
-        axes.set_title(str(title))
-    for place in range(len(panels), rows * columns):
-        grid[place // columns][place % columns].axis("off")
+        measured = panel in task.results.metrics.index
+        axes.set_title(str(task.results.metrics.at[panel, "title"]) if measured else panel.replace("_", " "))
+    for axes in grid.flat[len(panels) :]:
+        axes.axis("off")
     for axes in grid[-1]:
         axes.set_xlabel("step")
     handles, labels = grid[0][0].get_legend_handles_labels()
@@ -186,11 +206,32 @@ def _curves(board: Board, task: TaskRanking) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, frame: pd.DataFrame, settings: pd.Series[str], names: list[str], column: str) -> None:
-    import matplotlib as mpl
+def _panels(board: Board, task: TaskRanking) -> list[str]:
+    """What is drawn over steps: accuracies, a gap, the leading metrics."""
+    metrics = [metric for metric in board.leading(task, 4) if not task.results.trivial(metric)]
+    # the quantity the task is about is shown wherever it ranks
+    if "sharpness_dimension" in task.results.metrics.index and "sharpness_dimension" not in metrics:
+        metrics = [*metrics, "sharpness_dimension"]
+    return ["train_accuracy", "test_accuracy", task.results.targets[-1], *metrics]
 
-    shades = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(names)))
-    for shade, name, style in zip(shades, names, ("-", "--", "-.", ":") * len(names), strict=False):
+
+def _settings(task: TaskRanking, frame: pd.DataFrame) -> tuple[pd.Series[str], list[str]]:
+    """The setting of each row in words, and all of them in the order of their levels."""
+    factors = task.results.hyperparameters
+    codes = [_codes(frame, factor) for factor in factors]
+    keys = [tuple(places) for places in zip(*(numbers for _, numbers in codes), strict=True)] or [()] * len(frame)
+    words = {
+        key: ", ".join(
+            f"{short(name)} {shown[place]}" for name, (shown, _), place in zip(factors, codes, key, strict=True)
+        )
+        for key in keys
+    }
+    return pd.Series([words[key] for key in keys], frame.index), [words[key] for key in sorted(words)]
+
+
+def _lines(axes: Axes, frame: pd.DataFrame, settings: pd.Series[str], names: list[str], column: str) -> None:
+    for shade, name, style in zip(_shades(len(names)), names, itertools.cycle(("-", "--", "-.", ":")), strict=False):
+        # a label with nothing in it would be left out of the legend, which is right for a task of one setting
         label: str | None = name
         for _, run in frame[settings == name].groupby("run_id", sort=False):
             axes.plot(run["step"], run[column], style, color=shade, lw=1.1, alpha=0.9, label=label)
@@ -198,3 +239,4 @@ def _lines(axes: Axes, frame: pd.DataFrame, settings: pd.Series[str], names: lis
     values = frame[column].dropna()
     if len(values) and values.min() > 0 and values.max() > 30 * values.min():
         axes.set_yscale("log")
+        _plain_ticks(axes.yaxis)

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from suite.errors import BadInput
-from suite.ranking.tables import TaskResults, read_results
-from suite.reporting.board import read_board
+from suite.ranking.tables import MEASURES, TaskResults, read_results
+from suite.reporting.board import read_board, setting
 from suite.reporting.build import build_board
 from suite.reporting.terminal import print_leaderboard
 
@@ -43,10 +43,10 @@ def show_run(results: Path, beginning: str, console: Console) -> None:
 def _print_run(task: TaskResults, run_id: str, console: Console) -> None:
     frame = task.wide()
     frame = frame[frame["run_id"] == run_id]
-    cell = ", ".join(f"{name} = {frame[name].iloc[0]:g}" for name in task.provenance["factors"])
+    cell = ", ".join(f"{name} = {setting(frame[name].iloc[0])}" for name in task.provenance["factors"])
     console.print(f"{task.name} {run_id} ({frame['status'].iloc[0]}): {cell}", highlight=False)
     table = Table("", *(f"step {step}" for step in frame["step"]))
-    columns = ["train_loss", "train_accuracy", "test_loss", "test_accuracy", *task.targets, *task.metrics.index]
+    columns = [*MEASURES, *task.targets, *task.metrics.index]
     for column in dict.fromkeys(columns):
         table.add_row(column, *(f"{value:.5g}" for value in frame[column]))
     console.print(table)

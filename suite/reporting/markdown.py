@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from suite.ranking.leaderboard import TaskRanking
 from suite.ranking.tables import short
-from suite.reporting.board import Board, number, slug, span
+from suite.ranking.task import TaskRanking
+from suite.reporting.board import Board, drawn_from, expected_sign, granulated, number, ordered, slug, span
 
 _READING = """\
 ## How to read this
 
 - **Score**: the mean over tasks of sign × τ, where τ is Kendall's τ-b between the metric and the gap and the sign is
   the one its authors expect. +1: the metric orders all networks as their gaps do; 0: no better than chance; below 0: it
-  orders them the wrong way round. Tasks weigh equally, and so do a task's targets. A metric without values for at least
-  half of a task scores 0 there.
-- **Brackets** are 95 % percentile bootstrap intervals: grid settings (with all their seeds) or whole runs are drawn
-  again.
-- **ψ** is the granulated Kendall coefficient (Jiang et al. 2019): only that hyperparameter varies; **Ψ** is their mean.
+  orders them the wrong way round. Tasks weigh equally, and so do a task's targets.
+- **Failures**: a pair of networks of which one has no value counts as a coin toss: τ is multiplied by the share of the
+  other pairs. Failing is worth less than guessing.
+- **Trivial predictors** are marked ○. They have no authors to say which way they should go, so each gets the sign that
+  suits it better, task by task and resample by resample: their scores are never negative, and even a random number
+  scores a little above 0. *Beats trivial* compares a metric, on the same resamples, with the trivial predictor of the
+  best score: a metric that does not beat it has explained nothing yet. Within a run of a trajectory task the learning
+  rate, the batch size, η / b and the weight decay are constant and score 0 by construction; the number of steps, the
+  training loss and the distance from initialisation are not.
+- **Brackets** are 95 % intervals: the bootstrap's standard error times Student's t. Settings of the hyperparameters are
+  drawn again with all their seeds (runs, where there is a single setting), because seeds of one setting are not
+  independent evidence; k settings give k − 1 degrees of freedom, so few settings give wide intervals.
+- **ψ** is the granulated Kendall coefficient (Jiang et al. 2019): only that hyperparameter varies; in parentheses, over
+  how many settings of the others it is the mean. **Ψ** is the mean of ψ over hyperparameters.
 - **Trajectory tasks**: τ within each run over its checkpoints, then the mean over runs.
-- **Trivial predictors** are marked ○. *Beats trivial* compares a metric with the best of them on the same resamples: a
-  metric that does not beat the learning rate has explained nothing yet.
-- **n** counts networks (checkpoints on trajectory tasks) that meet the task's inclusion rule; *τ all* is τ without it.
+- **n** counts networks (checkpoints on trajectory tasks) that meet the task's inclusion rule and have a value; *τ all*
+  is τ without the rule.
 """
 
 
@@ -39,7 +47,7 @@ def markdown(board: Board, figures: str) -> str:
         _overall(board),
         f"![Score of every metric with its 95 % interval]({figures}/overall.svg)\n",
         _READING,
-        *(_task(board, task, figures) for task in board.tasks),
+        *(_task(task, figures) for task in board.tasks),
         _metrics(board),
         _reproduce(board),
     ]
@@ -47,28 +55,26 @@ def markdown(board: Board, figures: str) -> str:
 
 
 def _overall(board: Board) -> str:
-    best = board.best_trivial
     header = ["#", "metric", "score", "95 %", "beats trivial", *(t.results.name for t in board.tasks)]
     rows = []
     for name, row in board.overall.iterrows():
         mark = " ○" if row["trivial"] else ""
-        verdict = "(the best of them)" if name == best else row["beats_trivial"]
         scores = [number(row[t.results.name]) for t in board.tasks]
         rows.append(
             [str(row["rank"]), f"{_escaped(row['title'])}{mark}", f"**{number(row['score'])}**",
-             span(row["low"], row["high"]), verdict, *scores]
+             span(row["low"], row["high"]), board.verdict(name), *scores]
         )  # fmt: skip
     return _table(header, rows)
 
 
-def _task(board: Board, task: TaskRanking, figures: str) -> str:
+def _task(task: TaskRanking, figures: str) -> str:
     results = task.results
     parts = [
         f"## {_escaped(results.title)}\n",
         f"`{results.name}` · {results.provenance.get('parameters', '?'):,} parameters · {_counted(task)}\n",
         " ".join(str(results.provenance.get("description", "")).split()) + "\n",
         f"![{_escaped(results.title)}]({figures}/{slug(results.name)}.svg)\n",
-        *(_target(board, task, target) for target in results.targets),
+        *(_target(task, target) for target in results.targets),
     ]
     return "\n".join(parts)
 
@@ -81,36 +87,35 @@ def _counted(task: TaskRanking) -> str:
     rule = f"training accuracy ≥ {least:g}" if least else "all that did not diverge"
     return (
         f"{len(results.runs)} {what} of {results.runs['run_id'].nunique()} runs, {task.left_out} left out "
-        f"(rule: {rule}; {diverged} diverged)"
+        f"(rule: {rule}; {diverged} diverged), {drawn_from(task)}"
     )
 
 
-def _target(board: Board, task: TaskRanking, target: str) -> str:
-    rows = task.rows[task.rows["target"] == target].set_index("metric")
-    factors = [name for name in task.results.hyperparameters if f"psi:{name}" in rows]
-    header = ["metric", "τ", "95 %", *(f"ψ {short(f)}" for f in factors), *(["Ψ"] if factors else []), "τ all", "n"]
+def _target(task: TaskRanking, target: str) -> str:
+    factors = task.results.hyperparameters if task.results.kind == "grid" else []
+    header = ["metric", "τ", "95 %", "τ all", "n", *(["Ψ"] if factors else []), *(f"ψ {short(f)}" for f in factors)]
     lines = []
-    for name in rows.sort_values(["score"], ascending=False, kind="stable", na_position="last").index:
-        row = rows.loc[name].to_dict()
-        described = task.results.metrics.loc[name].to_dict()
+    for row in ordered(task, target):
+        described = task.results.metrics.loc[row["metric"]]
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
-        psi = [number(row[f"psi:{f}"]) for f in factors] + ([number(row["Psi"])] if factors else [])
         mark = " ○" if described["trivial"] else ""
+        mean = [f"{number(row['Psi'])} {span(row['Psi_low'], row['Psi_high'])}".strip()] if factors else []
         lines.append(
-            [f"{_escaped(described['title'])}{mark}", number(row["tau"]), span(row["low"], row["high"]), *psi,
-             number(row["tau_all"]), f"{row['n']}{failed}"]
+            [f"{_escaped(described['title'])}{mark}", number(row["tau"]), span(row["low"], row["high"]),
+             number(row["tau_all"]), f"{row['n']}{failed}", *mean, *(granulated(row, f) for f in factors)]
         )  # fmt: skip
     return f"**Target: {target.replace('_', ' ')}**\n\n{_table(header, lines)}"
 
 
 def _metrics(board: Board) -> str:
     rows = [
-        [f"`{name}`", _escaped(row["title"]), f"{int(row['sign']):+d}".replace("-", "−"), _escaped(row["source"])]
+        [f"`{name}`", _escaped(row["title"]), expected_sign(row), _escaped(row["source"])]
         for name, row in board.overall.sort_index().iterrows()
     ]
-    return "## Metrics\n\nSign: +1 if the gap is expected to grow with the metric.\n\n" + _table(
-        ["name", "metric", "sign", "source"], rows
+    reading = (
+        "Sign: +1 if the gap is expected to grow with the metric; ± for trivial predictors: they may go either way."
     )
+    return f"## Metrics\n\n{reading}\n\n{_table(['name', 'metric', 'sign', 'source'], rows)}"
 
 
 def _reproduce(board: Board) -> str:

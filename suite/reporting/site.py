@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from suite.ranking.tables import short
-from suite.reporting.board import Board, number, slug, span
+from suite.reporting.board import Board, drawn_from, expected_sign, granulated, number, ordered, slug, span
 
 
 def site(board: Board, figures: dict[str, bytes], made_from: str) -> dict[str, bytes]:
@@ -22,8 +22,9 @@ def site(board: Board, figures: dict[str, bytes], made_from: str) -> dict[str, b
     environment = Environment(
         loader=PackageLoader("suite.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"number": number, "slug": slug, "short": short}
-    environment.globals |= {"span": span, "board": board, "made_from": made_from}
+    environment.filters |= {"number": number, "slug": slug, "short": short, "expected_sign": expected_sign}
+    environment.globals |= {"span": span, "granulated": granulated, "ordered": ordered, "drawn_from": drawn_from}
+    environment.globals |= {"board": board, "made_from": made_from}
     drawings = {name: _inline(content, name) for name, content in figures.items()}
     pages = {"index.html": environment.get_template("index.html.j2").render(figure=drawings["overall.svg"])}
     for task in board.tasks:
@@ -38,7 +39,7 @@ def _inline(svg: bytes, name: str) -> Markup:
     """An SVG element for a page; ids are made unique to the figure, so that two may share a page."""
     text = svg.decode()
     text = text[text.index("<svg") :]
-    prefix = slug(name.removesuffix(".svg"))
+    prefix = name.removesuffix(".svg")
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r'(xlink:href="|href="|url\()#', rf"\1#{prefix}-", text)
     # our own drawing: matplotlib has escaped the words in it

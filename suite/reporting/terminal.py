@@ -24,13 +24,12 @@ def _table(board: Board, per_task: bool) -> Table:
     for heading in ("score", "95 %", "beats trivial", *tasks):
         table.add_column(heading.replace("/", "/\n"), justify="right", no_wrap=True)
     for name, row in board.overall.iterrows():
-        verdict = "(best of them)" if name == board.best_trivial else str(row["beats_trivial"])
         cells = [
             str(row["rank"]),
             f"{row['title']}{' ○' if row['trivial'] else ''}",
             number(row["score"]),
             span(row["low"], row["high"]),
-            verdict,
+            board.verdict(name),
             *(number(row[task]) for task in tasks),
         ]
         style = "dim" if row["trivial"] else ""

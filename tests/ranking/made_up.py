@@ -16,20 +16,20 @@ def made_up(root: Path) -> None:
     random = np.random.default_rng(0)
     rows = []
     for number, (eta, b, seed) in enumerate((e, b, s) for e in (0.1, 0.2, 0.3) for b in (8, 16, 32) for s in (0, 1)):
-        rows.append(_row(f"r{number}", 10, random) | {"eta": eta, "b": b, "seed": seed})
+        rows.append(row(f"r{number}", 10, random) | {"eta": eta, "b": b, "seed": seed})
     rows[0] |= {"train_accuracy": 0.9875}
     rows[4] |= {"train_accuracy": 0.2}
     rows[5] |= {"train_accuracy": 0.3}
     rows[6] |= {"status": "diverged"}
-    _write(root / "a/grid", "grid", pd.DataFrame(rows), ["eta", "b", "seed"], broken=(4, 5))
+    write_task(root / "a/grid", "grid", pd.DataFrame(rows), ["eta", "b", "seed"], broken=(4, 5))
     rows = []
     for number in range(6):
         for step in range(8):
-            rows.append(_row(f"t{number}", step, random) | {"eta": 0.1 * (1 + number % 2), "seed": number // 2})
-    _write(root / "b/trajectory", "trajectory", pd.DataFrame(rows), ["eta", "seed"], broken=())
+            rows.append(row(f"t{number}", step, random) | {"eta": 0.1 * (1 + number % 2), "seed": number // 2})
+    write_task(root / "b/trajectory", "trajectory", pd.DataFrame(rows), ["eta", "seed"])
 
 
-def _row(run: str, step: int, random: np.random.Generator) -> dict[str, object]:
+def row(run: str, step: int, random: np.random.Generator) -> dict[str, object]:
     accuracy, loss = sorted(random.random(2))
     return {
         "run_id": run, "step": step, "epoch": step, "status": "finished", "train_loss": 0.1, "train_accuracy": 1.0,
@@ -38,14 +38,20 @@ def _row(run: str, step: int, random: np.random.Generator) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _write(folder: Path, kind: str, runs: pd.DataFrame, factors: list[str], broken: tuple[int, ...]) -> None:
+def write_task(folder: Path, kind: str, runs: pd.DataFrame, factors: list[str], broken: tuple[int, ...] = ()) -> None:
     (folder / "values").mkdir(parents=True)
     runs.to_csv(folder / "runs.csv", index=False)
     random = np.random.default_rng(1)
     gap = runs["loss_gap"].to_numpy(float)
     oracle = gap.copy()
     oracle[list(broken)] = -oracle[list(broken)]
-    columns = {"oracle": oracle, "wrong_way": -gap, "noise": random.random(len(gap)), "rate": runs["eta"], "lucky": gap}
+    columns = {
+        "oracle": oracle,
+        "wrong_way": -gap,
+        "noise": random.random(len(gap)),
+        "rate": runs.get("eta", 1.0),
+        "lucky": gap,
+    }
     for name, values in columns.items():
         table = _values(runs, values)
         if name == "lucky" and kind == "grid":

@@ -1,81 +1,30 @@
-"""Correlations against scipy and by hand; bootstrap, ranking rules and tables that are wrong."""
+"""Ranking rules, and tables that are wrong."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau
 
 from suite.errors import BadInput
-from suite.ranking.bootstrap import cluster_counts, generator, grid_replicates, interval
-from suite.ranking.correlation import granulated_kendall, kendall
-from suite.ranking.leaderboard import rank_overall, rank_task
-from suite.ranking.tables import read_results
-from tests.ranking.made_up import made_up
+from suite.ranking.leaderboard import rank_overall
+from suite.ranking.tables import is_seed, read_results
+from suite.ranking.task import TaskRanking, rank_task
+from suite.spec import loading
+from tests.ranking.made_up import made_up, row, write_task
 
 
-def test_kendall_is_scipys_with_ties() -> None:
-    random = np.random.default_rng(0)
-    for _ in range(30):
-        x, y = random.integers(0, 6, 25).astype(float), random.integers(0, 6, 25).astype(float)
-        assert kendall(x, y) == pytest.approx(kendalltau(x, y).statistic, abs=1e-12)
-
-
-def test_kendall_degenerate_cases() -> None:
-    y = np.array([1.0, 2.0, 3.0, 4.0])
-    assert kendall(np.ones(4), y) == 0
-    assert np.isnan(kendall(y, np.ones(4)))
-    assert np.isnan(kendall(y[:2], y[:2]))
-    assert kendall(np.array([1.0, np.nan, 3.0, 4.0]), y) == 1
-
-
-def test_resampled_kendall_is_scipys_on_the_resampled_data() -> None:
-    random = np.random.default_rng(1)
-    x, y = random.normal(size=18), random.normal(size=18)
-    counts = cluster_counts(np.arange(18) // 2, 20, random)
-    assert (counts.sum(1) == 18).all()
-    for row, value in zip(counts, grid_replicates(x, y, counts), strict=True):
-        again = np.repeat(np.arange(18), row.astype(int))
-        assert value == pytest.approx(kendalltau(x[again], y[again]).statistic, abs=1e-12)
-
-
-def test_seeds_of_a_setting_come_and_go_together() -> None:
-    counts = cluster_counts(np.array([0, 0, 1, 1, 2, 2]), 50, generator("a"))
-    assert (counts[:, 0] == counts[:, 1]).all()
-    assert not (counts[:, 0] == counts[:, 2]).all()
-
-
-def test_granulated_kendall_by_hand() -> None:
-    # eta orders the gap rightly at b = 1 (τ = 1) and wrongly at b = 2 (τ = −1); b = 3 has one run and is skipped
-    frame = pd.DataFrame(
-        {
-            "eta": [1, 2, 3, 1, 2, 3, 1],
-            "b": [1, 1, 1, 2, 2, 2, 3],
-            "metric": [1.0, 2, 3, 1, 2, 3, 9],
-            "gap": [0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.5],
-        }
-    )
-    assert granulated_kendall(frame, ["eta", "b"], "metric", "gap", "eta") == (0.0, 2)
-    assert granulated_kendall(frame[frame["b"] == 1], ["eta", "b"], "metric", "gap", "eta") == (1.0, 1)
-    # the metric is constant in b: it predicts nothing of what b does
-    assert granulated_kendall(frame[frame["b"] < 3], ["eta", "b"], "metric", "gap", "b")[0] == 0.0
-    poisoned = frame.assign(metric=[np.nan, 2, 3, 1, 2, 3, 9])
-    assert granulated_kendall(poisoned, ["eta", "b"], "metric", "gap", "eta") == (0.0, 2)
-
-
-def test_interval_is_the_percentile_one() -> None:
-    assert interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
-    assert np.isnan(interval(np.array([1.0, np.nan, np.nan]))[0])
+def _rankings(root: Path) -> dict[str, TaskRanking]:
+    return {result.name: rank_task(result) for result in read_results(root)}
 
 
 def test_ranking_finds_the_oracle_and_the_wrong_way_round(tmp_path: Path) -> None:
     made_up(tmp_path)
-    rankings = [rank_task(r) for r in read_results(tmp_path)]
-    overall = rank_overall(rankings)
+    overall = rank_overall(list(_rankings(tmp_path).values()))
     assert overall.index[0] == "oracle"
     assert overall.at["oracle", "score"] == pytest.approx(1.0)
     assert overall.at["oracle", "beats_trivial"] == "yes"
@@ -84,15 +33,114 @@ def test_ranking_finds_the_oracle_and_the_wrong_way_round(tmp_path: Path) -> Non
     assert overall.at["noise", "low"] < 0 < overall.at["noise", "high"]
 
 
-def test_nobody_gains_by_failing(tmp_path: Path) -> None:
+def test_the_targets_of_a_task_are_gaps_of_the_same_runs(tmp_path: Path) -> None:
     made_up(tmp_path)
-    rankings = {r.name: rank_task(r) for r in read_results(tmp_path)}
-    rows = rankings["a/grid"].rows.set_index(["metric", "target"])
-    row = rows.loc["lucky", "loss_gap"]
-    assert row["tau"] == pytest.approx(1.0)
-    assert row["n"] == 4
+    ranking = _rankings(tmp_path)["a/grid"]
+    # both targets order the runs alike here: their mean is known no better than either of them
+    targets = ranking.rows.set_index(["metric", "target"])
+    low, high = targets.loc[("noise", "loss_gap"), ["low", "high"]]
+    both = rank_overall([ranking]).loc["noise"]
+    assert (both["low"], both["high"]) == pytest.approx((low, high))
+
+
+def _set_metric(folder: Path, name: str, **words: object) -> None:
+    described = json.loads((folder / "metrics.json").read_text())
+    next(metric for metric in described if metric["name"] == name).update(words)
+    (folder / "metrics.json").write_text(json.dumps(described))
+
+
+def test_trivial_predictors_get_their_better_sign_on_each_task(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    for name in ("a/grid", "b/trajectory"):
+        # its authors would be wrong on both tasks; nobody asked them
+        _set_metric(tmp_path / name, "wrong_way", trivial=True)
+    rankings = _rankings(tmp_path)
     overall = rank_overall(list(rankings.values()))
-    assert overall.at["lucky", "a/grid"] == 0
+    assert overall.at["wrong_way", "score"] == pytest.approx(1.0)
+    assert overall.at["wrong_way", "beats_trivial"] == ""
+    assert overall.at["oracle", "beats_trivial"] == "undecided"  # as good, not better
+    assert overall.at["noise", "beats_trivial"] == "no"
+    grid = rankings["a/grid"]
+    rate = grid.scores["rate"].replicates
+    assert (rate[np.isfinite(rate)] >= 0).all()
+    read = grid.rows.set_index(["metric", "target"]).loc["wrong_way"]
+    assert (read["sign"] == -1).all()
+    assert read["tau"].tolist() == pytest.approx([-1.0, -1.0])
+
+
+def test_pairs_without_values_are_coin_tosses(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    rankings = _rankings(tmp_path)
+    lucky = rankings["a/grid"].rows.set_index(["metric", "target"]).loc[("lucky", "loss_gap")]
+    assert (lucky["n"], lucky["failed"], lucky["tau"]) == (4, 11, pytest.approx(1.0))
+    assert lucky["score"] == pytest.approx(6 / 105)  # pairs of 4 networks, of 15
+    assert rank_overall(list(rankings.values())).at["lucky", "a/grid"] == pytest.approx(6 / 105)
+
+
+def test_forty_percent_failures_cost_too(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    path = tmp_path / "a/grid/values/oracle.csv"
+    table = pd.read_csv(path)
+    table.loc[table["run_id"].isin([f"r{n}" for n in range(12, 18)]), ["value", "status"]] = [np.nan, "failed"]
+    table.to_csv(path, index=False)
+    ranking = _rankings(tmp_path)["a/grid"]
+    score = ranking.scores["oracle"]
+    assert score.value == pytest.approx(36 / 105)
+    assert np.isfinite(score.replicates).all()
+    assert score.replicates.mean() == pytest.approx(36 / 105, abs=0.1)
+
+
+def test_a_run_without_any_value_counts_in_trajectories(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    path = tmp_path / "b/trajectory/values/oracle.csv"
+    table = pd.read_csv(path)
+    table.loc[table["run_id"].isin(["t0", "t1", "t2"]), ["value", "status"]] = [np.nan, "failed"]
+    table.to_csv(path, index=False)
+    ranking = _rankings(tmp_path)["b/trajectory"]
+    assert ranking.scores["oracle"].value == pytest.approx(0.5)
+    assert ranking.rows.set_index(["metric", "target"]).at[("oracle", "loss_gap"), "tau"] == pytest.approx(1.0)
+
+
+def test_intervals_are_from_settings_on_both_kinds_of_tasks(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    rankings = _rankings(tmp_path)
+    assert (rankings["a/grid"].clusters, rankings["a/grid"].drawn) == (8, "settings")  # of 9; one did not learn
+    assert (rankings["b/trajectory"].clusters, rankings["b/trajectory"].drawn) == (2, "settings")
+
+
+def test_a_task_of_one_setting_draws_runs(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = [row(f"t{n}", step, random) | {"seed": n} for n in range(5) for step in range(6)]
+    write_task(tmp_path / "a/seeds", "trajectory", pd.DataFrame(rows), ["seed"])
+    ranking = _rankings(tmp_path)["a/seeds"]
+    assert (ranking.clusters, ranking.drawn) == (5, "runs")
+
+
+def test_psi_and_its_mean_have_intervals_and_counts(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    found = _rankings(tmp_path)["a/grid"].rows.set_index(["metric", "target"]).loc[("noise", "loss_gap")]
+    for name in ("psi", "Psi"):
+        value, low, high = (
+            found[f"{name}{part}" + (":eta" if name == "psi" else "")] for part in ("", "_low", "_high")
+        )
+        assert -1 <= low < value < high <= 1
+    # 3 batch sizes × 2 seeds, each with at least two learning rates left
+    assert found["settings:eta"] == 6
+    perfect = _rankings(tmp_path)["a/grid"].rows.set_index(["metric", "target"]).loc[("oracle", "loss_gap")]
+    assert (perfect["Psi"], perfect["Psi_low"], perfect["Psi_high"]) == pytest.approx((1, 1, 1))
+
+
+def test_a_task_that_cannot_be_scored_is_left_out_for_all(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    path = tmp_path / "a/grid/runs.csv"
+    table = pd.read_csv(path)
+    table[["accuracy_gap", "loss_gap"]] = 0.25
+    table.to_csv(path, index=False)
+    overall = rank_overall(list(_rankings(tmp_path).values()))
+    assert overall.at["oracle", "score"] == pytest.approx(1.0)
+    assert overall["a/grid"].isna().all()
+    alone = rank_overall([_rankings(tmp_path)["a/grid"]])
+    assert alone["score"].isna().all()
 
 
 def test_excluded_and_diverged_runs_do_not_count_but_are_counted(tmp_path: Path) -> None:
@@ -124,6 +172,7 @@ def test_components_are_metrics_of_their_own(tmp_path: Path) -> None:
     ("file", "old", "new", "said"),
     [
         ("runs.csv", "train_loss", "train_los", "runs.csv:1: columns train_loss are missing"),
+        ("runs.csv", "r0,10,", "r0,,", "runs.csv:2: step: a number is missing"),
         ("runs.csv", "0.9875", "lots", "runs.csv:2: train_accuracy: 'lots' is not a number"),
         ("values/oracle.csv", "r3,", "zz,", "values/oracle.csv:5: run zz"),
         ("values/oracle.csv", "r3,", "r2,", "a second value for run r2"),
@@ -150,3 +199,34 @@ def test_no_results_says_what_to_do(tmp_path: Path) -> None:
 def test_made_up_results_are_json(tmp_path: Path) -> None:
     made_up(tmp_path)
     assert json.loads((tmp_path / "a/grid/metrics.json").read_text())
+
+
+def test_floats_come_back_as_they_were_written(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    random = np.random.default_rng(3)
+    bits = random.integers(0, 0x7FE << 52, size=16, dtype=np.uint64).view(np.float64)  # of every magnitude
+    exact = [5e-324, 0.30000000000000004, *bits]
+    path = tmp_path / "a/grid/values/noise.csv"
+    table = pd.read_csv(path).assign(value=[repr(float(x)) for x in exact])
+    table.to_csv(path, index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        grid = read_results(tmp_path)[0]
+    assert grid.values.loc[grid.values["metric"] == "noise", "value"].tolist() == exact
+
+
+def test_the_same_task_twice_is_refused(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    (tmp_path / "a/copy").mkdir()
+    for path in (tmp_path / "a/grid").rglob("*.*"):
+        copy = tmp_path / "a/copy" / path.relative_to(tmp_path / "a/grid")
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    with pytest.raises(BadInput, match="the same task as"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["seed", "data.seed", "training.order_seed", "seeds", "model.seeded", "speed"])
+def test_ranking_and_specs_agree_on_what_a_seed_is(name: str) -> None:
+    # ranking may not import specs
+    assert is_seed(name) == loading.is_seed(name)
