@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +30,11 @@ Tasks = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Dtype = Annotated[str, typer.Option(help="float32 or float64: the dtype of training")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core, or one per GPU")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core, or one on a GPU")]
 Metrics = Annotated[list[Path] | None, typer.Option("--metric", help="A further file that defines metrics")]
+Limit = Annotated[
+    float | None, typer.Option("--metric-limit", min=1, help="Seconds a metric may take on a checkpoint; default: 120")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 cells in a task")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no tables")]
 Root = Annotated[Path, typer.Option(help="Folder of the task files")]
@@ -67,13 +71,14 @@ def run(
     dtype: Dtype = "float32",
     workers: Workers = None,
     metric: Metrics = None,
+    metric_limit: Limit = None,
     yes: Yes = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, measure, rank and report; does only what is missing."""
     from suite import pipeline
 
-    options = _options(device, dtype, workers, metric, yes, quiet)
+    options = _options(device, dtype, workers, metric, yes, quiet, metric_limit)
     _lost(pipeline.run(_paths(tasks), options, _console()))
 
 
@@ -99,13 +104,14 @@ def measure(
     dtype: Dtype = "float32",
     workers: Workers = None,
     metric: Metrics = None,
+    metric_limit: Limit = None,
     yes: Yes = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure what is missing of trained tasks."""
     from suite import pipeline
 
-    options = _options(device, dtype, workers, metric, yes, quiet)
+    options = _options(device, dtype, workers, metric, yes, quiet, metric_limit)
     _lost(pipeline.measure(_paths(tasks), options, _console()))
 
 
@@ -211,11 +217,23 @@ def show(run_id: Annotated[str, typer.Argument(help="A run id, or the beginning 
 
 
 @app.command()
-def schema() -> None:
-    """The JSON schema of task files, for editors."""
-    from suite.spec.schema import json_schema
+def schema(
+    write: Annotated[Path | None, typer.Option(help="Write the one without installed plug-ins to this file")] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Write nothing; fail if this file is not the one --write writes")
+    ] = None,
+) -> None:
+    """The JSON schema of task files, for editors; with the kinds that installed plug-ins bring, unless written."""
+    from suite.spec import schema
 
-    print(json_schema(), end="")
+    if check:
+        if not schema.is_current(check):
+            print(f"{check} is out of date: `suite schema --write {check}` writes it", file=sys.stderr)
+            raise typer.Exit(1)
+    elif write:
+        schema.write(write)
+    else:
+        print(schema.json_schema(), end="")
 
 
 @app.command()
@@ -235,14 +253,30 @@ def _paths(tasks: list[str] | None) -> list[Path]:
     return resolve(tasks or ["tasks/quick"], _TASKS)
 
 
-def _options(device: str, dtype: str, workers: int | None, metric: list[Path] | None, yes: bool, quiet: bool) -> Any:
+def _options(
+    device: str,
+    dtype: str,
+    workers: int | None,
+    metric: list[Path] | None,
+    yes: bool,
+    quiet: bool,
+    metric_limit: float | None = None,
+) -> Any:
     from suite.errors import BadInput
     from suite.pipeline import Options
 
     if dtype not in ("float32", "float64"):
         raise BadInput(f"--dtype {dtype}: use float32 or float64")
-    files = tuple(path.resolve() for path in metric or ())
-    return Options(_home(), device, dtype, workers, files, _max_cells(yes), quiet)
+    options = Options(
+        home=_home(),
+        device=device,
+        dtype=dtype,
+        workers=workers,
+        metric_files=tuple(path.resolve() for path in metric or ()),
+        max_cells=_max_cells(yes),
+        quiet=quiet,
+    )
+    return options if metric_limit is None else replace(options, metric_limit=metric_limit)
 
 
 def _max_cells(yes: bool) -> int:

@@ -13,15 +13,9 @@ from pathlib import Path
 from suite import __version__
 from suite.data.folders import data_folders
 from suite.errors import SuiteError
+from suite.spec.base import DataSpec, family
 
 _PACKAGES = ("torch", "numpy", "pandas", "scipy", "pydantic", "transformers", "safetensors", "matplotlib")
-_SETS = {
-    "mnist": ("mnist/train-images-idx3-ubyte*",),
-    "fashion-mnist": ("fashion-mnist/train-images-idx3-ubyte*",),
-    "wikitext-2": ("wikitext-2/test.txt", "wikitext-2/wiki.test.tokens", "wikitext-2/*.zip"),
-    "gpt2-bpe": ("gpt2-bpe/vocab.bpe",),
-}
-"""Patterns of a file of each data set, in a data folder."""
 
 
 def diagnose(home: Path) -> list[dict[str, str]]:
@@ -61,15 +55,23 @@ def _store(home: Path) -> tuple[str, str, str]:
 
 
 def _data() -> Iterator[tuple[str, str, str]]:
-    yield "data: digits, modular, markov", "ok", "made here, nothing to download"
+    """The data sources themselves say what they read and where it lies: a new one is listed without an edit here."""
     try:
         folders, cache = data_folders()
     except SuiteError as error:
         yield "SUITE_DATA_DIR", "broken", str(error)
         return
-    for name, patterns in _SETS.items():
-        found = [file for folder in (*folders, cache) for pattern in patterns for file in folder.glob(pattern)]
-        if found:
-            yield f"data: {name}", "ok", str(found[0].parent)
-        else:
-            yield f"data: {name}", "missing", "downloaded when needed; offline: put it in a folder of SUITE_DATA_DIR"
+    files = {k.model_fields["kind"].default: k.files(folders, cache) for k in family("suite.data", DataSpec)}
+    made = [name for name, found in files.items() if not found]
+    yield f"data: {', '.join(made)}", "ok", "made here, nothing to download"
+    places = {place: path for found in files.values() for place, path in found.items()}
+    for name in dict.fromkeys(place.split("/")[0] for place in places):
+        yield _set(name, {place: path for place, path in places.items() if place.startswith(f"{name}/")})
+
+
+def _set(name: str, places: dict[str, Path | None]) -> tuple[str, str, str]:
+    absent = [place for place, path in places.items() if path is None]
+    if absent:
+        how = f"downloaded when needed; offline: put {', '.join(absent)} into a folder of SUITE_DATA_DIR"
+        return f"data: {name}", "missing", how
+    return f"data: {name}", "ok", ", ".join(dict.fromkeys(str(path.parent) for path in places.values() if path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,26 @@ grid:
 probes:
   spectrum: {kind: lanczos, runs: 2, steps: 10, batch_size: full}
 """
+
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def readme_block(language: str, containing: str) -> str:
+    """The one block of code in the README that has this in it: what a user copies is what is tested."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (found,) = [block for block in blocks if containing in block]
+    return str(found)
+
+
+def install(site: Path, group: str, source: str) -> Path:
+    """A package `outsider` with one entry point in `group`, as pip leaves it in `site`; for PYTHONPATH."""
+    information = site / "outsider-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: outsider\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[{group}]\none = outsider\n")
+    (site / "outsider.py").write_text(source)
+    return site
 
 
 def workplace(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread a worker, said before numpy or torch is imported: two workers of two threads each on two cores spin
-    # against one another (the digits spectra took 574 s so, 17 s with one thread each).
+    # against one another, and linear algebra takes many times as long (to see it: pytest -n 2 tests/measuring).
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 

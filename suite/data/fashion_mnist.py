@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from suite.data.base import Dataset
-from suite.data.idx import FASHION_MNIST, load_images
-from suite.spec.base import DataSpec, Shape
+from suite.data.idx import FASHION_MNIST, ImageSet
+from suite.data.images import Images
 
 
-class FashionMnist(DataSpec):
+class FashionMnist(Images):
     """Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images of clothing.
 
     Pixels are scaled to 0…1 and standardised by the published mean and standard deviation of all training pixels.
     """
 
+    source: ClassVar[ImageSet] = FASHION_MNIST
     kind: Literal["fashion-mnist"] = "fashion-mnist"
-    train_limit: Annotated[int, Field(ge=1, le=60_000)] | None = Field(
-        default=None, description="train on the first images only, that many; all 60,000 if left out"
-    )
-
-    def shape(self) -> Shape:
-        """Vectors of 784 numbers, 10 classes."""
-        return Shape("vectors", features=784, outputs=10)
-
-    def train_size(self) -> int:
-        """60,000, or the limit."""
-        return self.train_limit or 60_000
-
-    def load(self, folders: tuple[Path, ...], cache: Path) -> Dataset:
-        """Images float32 `n × 784`, classes int64 `n`; see `suite.data.idx.load_images` for where files are sought.
-
-        Raises:
-            BadInput: a file is damaged or another file, or is nowhere and cannot be downloaded.
-        """
-        return load_images(FASHION_MNIST, self.train_limit, folders, cache)

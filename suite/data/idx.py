@@ -153,6 +153,11 @@ def load_images(source: ImageSet, train_limit: int | None, folders: tuple[Path, 
     return Dataset(*arrays, test_weights=None, description=description)
 
 
+def found_images(source: ImageSet, folders: tuple[Path, ...], cache: Path) -> dict[str, Path | None]:
+    """The four files by their place in a data folder, and where `load_images` would read each, None if nowhere."""
+    return {f"{source.name}/{file.name}.gz": first_file(_places(source, file, folders, cache)) for file in source.files}
+
+
 def read_idx(path: Path, file: IdxFile) -> NDArray[np.uint8]:
     """The array of an idx file (plain, or gzip if its name ends with `.gz`), in the file's shape.
 

@@ -126,6 +126,13 @@ class WikiText2(DataSpec):
         """Windows in the train split, or the limit."""
         return self.train_limit or _TOKENS[self.tokens]["train"] // (self.length + 1)
 
+    @classmethod
+    def files(cls, folders: tuple[Path, ...], cache: Path) -> dict[str, Path | None]:
+        """The two texts (or the zip they come in), and the two files of GPT-2's byte-pair encoding."""
+        texts = {f"wikitext-2/{s.names[0]}": first_file(_places(s, folders, cache)) for s in (_TRAIN, _TEST)}
+        encoding = {f"gpt2-bpe/{r.name}": first_file(_bpe_places(r, folders, cache)) for r in (_ENCODER, _MERGES)}
+        return texts | encoding
+
     def load(self, folders: tuple[Path, ...], cache: Path) -> Dataset:
         """Inputs and targets, int64 `n × length`.
 
@@ -193,8 +200,8 @@ def _bytes(texts: dict[str, bytes]) -> dict[str, NDArray[np.uint8]]:
 
 
 def _gpt2(texts: dict[str, bytes], folders: tuple[Path, ...], cache: Path) -> dict[str, NDArray[np.uint16]]:
-    """GPT-2's tokens of each text, from the cache if these very texts were tokenised before."""
-    key = hashlib.sha256()
+    """GPT-2's tokens of each text, from the cache if these very texts were tokenised before by this encoding."""
+    key = hashlib.sha256(f"{_ENCODER.sha256} {_MERGES.sha256}".encode())
     for name in sorted(texts):
         key.update(hashlib.sha256(texts[name]).digest())
     path = cache / "wikitext-2" / f"gpt2-tokens-{key.hexdigest()[:16]}.npz"
@@ -241,22 +248,32 @@ def tokenise(texts: dict[str, bytes], encoder: Path, merges: Path) -> dict[str, 
 
 def _bpe_file(remote: Remote, folders: tuple[Path, ...], cache: Path) -> Path:
     """Where a verified file of the byte-pair encoding lies; it is downloaded if it lies nowhere."""
-    place = Path("gpt2-bpe") / remote.name
-    found = first_file(folder / place for folder in (*folders, cache))
+    found = first_file(_bpe_places(remote, folders, cache))
     if found is None:
-        return fetch(remote, cache / "gpt2-bpe", str(place))
+        return fetch(remote, cache / "gpt2-bpe", f"gpt2-bpe/{remote.name}")
     digest = hashlib.sha256(content(found)).hexdigest()
     if digest != remote.sha256:
         raise damaged(found, "is not GPT-2's", f"sha256 {remote.sha256}", digest)
     return found
 
 
+def _bpe_places(remote: Remote, folders: tuple[Path, ...], cache: Path) -> Iterator[Path]:
+    return (folder / "gpt2-bpe" / remote.name for folder in (*folders, cache))
+
+
 def _kept(path: Path) -> dict[str, NDArray[np.uint16]]:
     try:
         with np.load(path) as arrays:
-            return {name: arrays[name] for name in ("train", "test")}
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+            tokens = {name: arrays[name] for name in ("train", "test")}
+            expected = str(arrays["checksum"])
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
         raise BadInput(f"{path} is damaged ({error}): delete it, it will be made again") from None
+    if (found := checksum(tokens.values())) != expected:
+        raise BadInput(
+            f"{path} is damaged (its tokens have sha256 {found}, {expected} was written): "
+            "delete it, it will be made again"
+        )
+    return tokens
 
 
 def _keep(path: Path, tokens: dict[str, NDArray[np.uint16]]) -> None:
@@ -264,7 +281,8 @@ def _keep(path: Path, tokens: dict[str, NDArray[np.uint16]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         try:
-            np.savez(part, train=tokens["train"], test=tokens["test"])
+            train, test = tokens["train"], tokens["test"]
+            np.savez(part, train=train, test=test, checksum=np.array(checksum((train, test))))
             part.flush()
             os.fsync(part.fileno())
             Path(part.name).replace(path)

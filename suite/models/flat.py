@@ -6,13 +6,13 @@ import itertools
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from typing import TYPE_CHECKING
 
 from suite.spec.base import ModelSpec, Shape
 from suite.spec.seeds import seed_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,15 @@ class FlatModel:
 
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
         """The named parameters as views of the flat vector `[d]`."""
+        import torch
+
         pieces = torch.split(flat, list(self.sizes))
         return {n: p.view(s) for n, p, s in zip(self.names, pieces, self.shapes, strict=True)}
 
     def __call__(self, flat: Tensor, inputs: Tensor) -> Tensor:
         """Logits of a batch of inputs under the parameters `flat` `[d]`."""
+        from torch.func import functional_call
+
         logits: Tensor = functional_call(self.module, self.unflatten(flat), (inputs,))
         return logits
 
@@ -66,6 +70,8 @@ class FlatModel:
 
 def flat_model(spec: ModelSpec, shape: Shape) -> FlatModel:
     """The architecture of `spec` for data of that shape, without any weights."""
+    import torch
+
     with torch.device("meta"):
         module = spec.build(shape).eval()
     parameters = dict(module.named_parameters())
@@ -78,6 +84,8 @@ def initial_weights(spec: ModelSpec, shape: Shape, seed: int) -> Tensor:
 
     Torch's initialisers draw from the global generator; it is seeded inside a fork, so that nobody else sees it.
     """
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("initial weights", seed))
         module = spec.build(shape)

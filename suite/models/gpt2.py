@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
-from suite.spec.base import ModelSpec, Shape
+from suite.models.attention import AttentionSpec
+from suite.spec.base import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class GPT2(ModelSpec):
+class GPT2(AttentionSpec):
     """The architecture of `transformers`, with tied embeddings, attention in its plain ("eager") form and no dropout.
 
     The defaults with 1,024 positions and 50,257 tokens are GPT-2 small, 124,439,808 parameters. Positions and
@@ -21,14 +22,8 @@ class GPT2(ModelSpec):
 
     kind: Literal["gpt2"] = "gpt2"
     layers: Annotated[int, Field(ge=1, le=64)] = 12
-    width: PositiveInt = 768
-    heads: PositiveInt = 12
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
+    width: PositiveInt = Field(default=768, description="of the residual stream")
+    heads: PositiveInt = Field(default=12, description="attention heads; must divide width")
 
     def misfit(self, shape: Shape) -> str | None:
         """GPT-2 predicts the next token at every position."""
@@ -38,6 +33,6 @@ class GPT2(ModelSpec):
 
     def build(self, shape: Shape) -> nn.Module:
         """Tokens `n × t` → logits `n × t × vocabulary`."""
-        from suite.models.gpt2_network import network
+        from suite.models.networks.gpt2 import network
 
         return network(self.layers, self.width, self.heads, shape.features, shape.vocabulary)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
-from suite.spec.base import ModelSpec, Shape
+from suite.models.attention import AttentionSpec
+from suite.spec.base import Shape
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Transformer(ModelSpec):
+class Transformer(AttentionSpec):
     """Causal decoder (Vaswani et al. 2017): learned positions, pre-normalised blocks, plain attention, untied head.
 
     Twice differentiable everywhere with `gelu`; no dropout. Logits at the last position, or at every one where the
@@ -20,18 +21,9 @@ class Transformer(ModelSpec):
     """
 
     kind: Literal["transformer"] = "transformer"
-    layers: Annotated[int, Field(ge=1, le=64)]
-    width: PositiveInt = Field(description="of the residual stream")
-    heads: PositiveInt = Field(description="attention heads; must divide width")
     hidden_factor: PositiveInt = Field(default=4, description="hidden width of a block's network, in widths")
     activation: Literal["gelu", "relu"] = "gelu"
     normalisation: Literal["layer_norm", "none"] = "layer_norm"
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
 
     def misfit(self, shape: Shape) -> str | None:
         """A transformer takes tokens."""
@@ -43,7 +35,7 @@ class Transformer(ModelSpec):
         """Tokens `n × features` → logits."""
         from torch import nn
 
-        from suite.models.decoder import Block, Decoder
+        from suite.models.networks.decoder import Block, Decoder
 
         normalised = self.normalisation == "layer_norm"
         hidden = self.hidden_factor * self.width

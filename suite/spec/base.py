@@ -2,7 +2,7 @@
 
 A data source is a subclass of `DataSpec` in a module of `suite.data`; an architecture is a subclass of `ModelSpec` in
 a module of `suite.models`. `family` finds them, so a new one is one new file and nothing else. Their modules import
-numpy or torch inside the methods that need it, so that reading a spec stays cheap.
+torch inside the methods that need it, so that reading a spec stays cheap (`tests/spec/test_imports.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import entry_points
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from suite.data.base import Dataset
+
+
+Spec = TypeVar("Spec", bound="Strict")
 
 
 class Strict(BaseModel):
@@ -51,7 +54,7 @@ class Shape:
 
 
 class DataSpec(Strict):
-    """A data source. Subclasses set `kind: Literal["…"]` and the three methods."""
+    """A data source. Subclasses set `kind: Literal["…"]` and the three methods; `files` if they read any."""
 
     kind: str
 
@@ -62,6 +65,14 @@ class DataSpec(Strict):
     def train_size(self) -> int:
         """Number of training inputs, without loading anything."""
         raise NotImplementedError
+
+    @classmethod
+    def files(cls, folders: tuple[Path, ...], cache: Path) -> dict[str, Path | None]:
+        """The files it reads, by their place in a data folder (`<set>/<file>`), and where each lies, None if nowhere.
+
+        A source that makes its data itself has none.
+        """
+        return {}
 
     def load(self, folders: tuple[Path, ...], cache: Path) -> Dataset:
         """Read or make the data: look in `folders` in turn, then in `cache`, then download into `cache`."""
@@ -87,21 +98,34 @@ class ModelSpec(Strict):
         raise NotImplementedError
 
 
-def family(package: str, base: type[Strict]) -> tuple[type[Strict], ...]:
-    """Every concrete kind of `base`, from the modules of `package` and from the entry points of that name."""
+def family(package: str, base: type[Spec], outsiders: bool = True) -> tuple[type[Spec], ...]:
+    """Every concrete kind of `base`, by name.
+
+    Args:
+        package: its modules are walked; its subpackages are not, they hold what kinds are built of.
+        base: what kinds are subclasses of.
+        outsiders: also those that installed packages bring by an entry point in the group of that name.
+    """
     home = importlib.import_module(package)
     for module in pkgutil.iter_modules(home.__path__):
-        importlib.import_module(f"{package}.{module.name}")
-    for entry in entry_points(group=package):
-        entry.load()
-    kinds = {kind: found for found in _descendants(base) if isinstance(kind := found.model_fields["kind"].default, str)}
+        if not module.ispkg:
+            importlib.import_module(f"{package}.{module.name}")
+    if outsiders:
+        for entry in entry_points(group=package):
+            entry.load()
+    kinds = {
+        kind: found
+        for found in _descendants(base)
+        if isinstance(kind := found.model_fields["kind"].default, str)
+        and (outsiders or found.__module__.startswith(f"{package}."))
+    }
     return tuple(kinds[name] for name in sorted(kinds))
 
 
-def union(package: str, base: type[Strict]) -> Any:
-    """The discriminated union (on `kind`) of `family(package, base)`, as a type for a pydantic field."""
-    return Annotated[reduce(or_, family(package, base)), Field(discriminator="kind")]
+def union(package: str, base: type[Strict], outsiders: bool = True) -> Any:
+    """The discriminated union (on `kind`) of `family(package, base, outsiders)`, as a type for a pydantic field."""
+    return Annotated[reduce(or_, family(package, base, outsiders)), Field(discriminator="kind")]
 
 
-def _descendants(base: type[Strict]) -> list[type[Strict]]:
+def _descendants(base: type[Spec]) -> list[type[Spec]]:
     return [d for child in base.__subclasses__() for d in (child, *_descendants(child))]

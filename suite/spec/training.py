@@ -53,7 +53,10 @@ Schedule = Annotated[Constant | WarmupCosine, Field(discriminator="kind")]
 
 
 class Stop(Strict):
-    """Ends a run early, looked at after each epoch: on the whole training set, or on a loss that has diverged."""
+    """Ends a run early: on the whole training set, or on a loss that has diverged.
+
+    It is looked at at the end of an epoch, and again after the least number of whole epochs that make 100 steps.
+    """
 
     train_accuracy: Fraction | None = None
     train_loss: NonNegativeFloat | None = None

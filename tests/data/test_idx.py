@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from suite.data import fashion_mnist, idx, mnist
+from suite.data import idx
 from suite.data.fashion_mnist import FashionMnist
 from suite.data.idx import FASHION_MNIST, MNIST, IdxFile, ImageSet, load_images, read_idx
+from suite.data.images import Images
 from suite.data.mnist import Mnist
 from suite.errors import BadInput
 from suite.spec.base import Shape
@@ -158,14 +159,24 @@ def test_specs(spec: type[Mnist] | type[FashionMnist]) -> None:
             spec.model_validate(wrong)
 
 
-@pytest.mark.parametrize(
-    ("module", "spec"), [(mnist, Mnist(train_limit=2)), (fashion_mnist, FashionMnist(train_limit=2))]
-)
-def test_a_spec_loads_its_own_set(module: Any, spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "MNIST" if module is mnist else "FASHION_MNIST"
-    assert getattr(module, name).name == spec.kind
-    monkeypatch.setattr(module, name, SMALL)
-    assert len(spec.load((write(tmp_path, 0),), tmp_path / "cache").train_inputs) == 2
+@pytest.mark.parametrize(("spec", "source"), [(Mnist, MNIST), (FashionMnist, FASHION_MNIST)])
+def test_a_spec_loads_its_own_set(
+    spec: type[Images], source: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert spec.source is source
+    assert spec(train_limit=2).kind == source.name
+    monkeypatch.setattr(spec, "source", SMALL)
+    assert len(spec(train_limit=2).load((write(tmp_path, 0),), tmp_path / "cache").train_inputs) == 2
+
+
+def test_the_files_found_are_those_that_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mnist, "source", SMALL)
+    folder, cache = write(tmp_path / "f" / "small", 0), tmp_path / "cache"
+    (folder / f"{NAMES[1]}.gz").unlink()
+    found = Mnist.files((tmp_path / "f",), cache)
+    assert found == {f"small/{n}.gz": folder / f"{n}.gz" for n in NAMES} | {f"small/{NAMES[1]}.gz": None}
+    write(cache / "small", 0, plain=True)
+    assert Mnist.files((tmp_path / "f",), cache)[f"small/{NAMES[1]}.gz"] == cache / "small" / NAMES[1]
 
 
 @pytest.mark.data

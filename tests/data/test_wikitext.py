@@ -185,6 +185,46 @@ def test_gpt2_tokens_are_kept_and_a_damaged_keep_is_named(bpe: tuple[Path, Path]
         load(folder, cache=tmp_path / "cache", tokens="gpt2")
 
 
+def test_kept_tokens_are_checksummed(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.npz"
+    tokens = {"train": np.arange(9, dtype=np.uint16), "test": np.arange(4, dtype=np.uint16)}
+    wikitext._keep(path, tokens)
+    kept = wikitext._kept(path)
+    assert all(np.array_equal(kept[name], tokens[name]) for name in tokens)
+    with np.load(path) as arrays:
+        written = dict(arrays)
+    # whole files of the right form with other content: nothing but the checksum tells
+    for changed in ({"train": tokens["train"][::-1]}, {"test": tokens["train"]}, {"test": tokens["test"] + 1}):
+        np.savez(path, **(written | changed))
+        with pytest.raises(BadInput, match=rf"{path} is damaged \(its tokens have sha256 .* was written\): delete it"):
+            wikitext._kept(path)
+    np.savez(path, **tokens)
+    with pytest.raises(BadInput, match=rf"{path} is damaged .*checksum.*delete it"):
+        wikitext._kept(path)
+
+
+@pytest.mark.usefixtures("small")
+def test_tokens_kept_for_another_encoding_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"train": np.arange(14, dtype=np.uint16), "test": np.arange(6, dtype=np.uint16)}
+    monkeypatch.setattr(wikitext, "_bpe_file", lambda *_: tmp_path)
+    monkeypatch.setattr(wikitext, "tokenise", lambda *_: made)
+    load(write(tmp_path, train=TRAIN, test=TEST), cache=tmp_path / "cache", tokens="gpt2")
+    monkeypatch.setattr(wikitext, "_MERGES", replace(wikitext._MERGES, sha256="0" * 64))
+    load(tmp_path, cache=tmp_path / "cache", tokens="gpt2")
+    assert len(list((tmp_path / "cache" / "wikitext-2").iterdir())) == 2
+
+
+@pytest.mark.usefixtures("small")
+def test_the_files_found_are_those_that_are_read(tmp_path: Path) -> None:
+    folder = write(tmp_path, train_shuffled=SHUFFLED)
+    assert WikiText2.files((folder,), tmp_path / "cache") == {
+        "wikitext-2/train.txt": folder / "wikitext-2" / "train-shuffled.txt",
+        "wikitext-2/test.txt": None,
+        "gpt2-bpe/encoder.json": None,
+        "gpt2-bpe/vocab.bpe": None,
+    }
+
+
 @pytest.mark.data
 def test_the_real_files_have_the_known_numbers_of_tokens(
     data_dir: Path, bpe: tuple[Path, Path], tmp_path: Path

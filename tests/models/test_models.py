@@ -104,5 +104,9 @@ def test_misfits_are_explained() -> None:
     assert "takes vectors" in (MLP(widths=[2]).misfit(SUM) or "")
     assert "takes tokens" in (Transformer(layers=1, width=4, heads=2).misfit(IMAGE) or "")
     assert "every position" in (GPT2().misfit(SUM) or "")
-    with pytest.raises(ValidationError, match="not a multiple of heads"):
-        Transformer(layers=1, width=5, heads=2)
+
+
+@pytest.mark.parametrize("spec", [Transformer, GPT2])
+def test_heads_divide_the_width(spec: type[Transformer] | type[GPT2]) -> None:
+    with pytest.raises(ValidationError, match="width 5 is not a multiple of heads 2"):
+        spec(layers=1, width=5, heads=2)

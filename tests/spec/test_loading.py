@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from suite.errors import BadInput
 from suite.spec.loading import check, find_tasks, load_task, resolve
-from suite.spec.schema import json_schema
 from tests.command import TINY, TINY_TRAJECTORY
 
 ROOT = Path(__file__).parents[2]
@@ -105,12 +104,8 @@ def test_every_task_of_the_repository_is_valid_and_named_by_its_place() -> None:
         assert path.read_text().startswith("# yaml-language-server: $schema=../../suite/spec/task.schema.json")
 
 
-def test_the_committed_schema_is_current() -> None:
-    assert (ROOT / "suite/spec/task.schema.json").read_text() == json_schema()
-
-
 JUNK = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.floats(), st.text(max_size=8), st.just([]), st.just({}),
+    st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.floats(), st.text(max_size=8), st.builds(list), st.builds(dict),
     st.lists(st.integers(-2, 2), max_size=3), st.dictionaries(st.text(max_size=4), st.integers(), max_size=2),
 )  # fmt: skip
 

@@ -1,0 +1,63 @@
+"""Every room's contracts name every sibling that the table of rooms does not allow it: none is open by omission."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "spec": {"errors"},
+    "data": {"spec", "errors"},
+    "models": {"spec", "errors"},
+    "training": {"spec", "data", "models", "errors"},
+    "curvature": set(),
+    "metrics": {"curvature", "spec", "errors"},
+    # spec and curvature for what tasks and probes are, executors and progress to schedule
+    "measuring": {"metrics", "training", "store", "executors", "progress", "curvature", "spec", "errors"},
+    "ranking": {"errors"},
+    "reporting": {"ranking", "errors"},
+    "store": {"spec", "errors"},
+    "executors": {"errors"},
+}
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+SIBLINGS = {p.stem for p in (ROOT / "suite").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()} - {
+    "__init__",
+    "__main__",  # nothing to import in it
+}
+
+
+def forbidden(room: str) -> set[str]:
+    """The siblings that some contract keeps this room from."""
+    found = set()
+    for contract in CONTRACTS:
+        if contract["type"] == "independence" and f"suite.{room}" in contract["modules"]:
+            found |= set(contract["modules"]) - {f"suite.{room}"}
+        elif f"suite.{room}" in contract.get("source_modules", ()):
+            found |= set(contract["forbidden_modules"])
+    return {name.removeprefix("suite.") for name in found}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_what_is_not_allowed_is_forbidden(room: str) -> None:
+    assert SIBLINGS - MAY_IMPORT[room] - {room} == forbidden(room) & SIBLINGS
+
+
+def test_every_package_is_a_room_of_the_table() -> None:
+    assert {p.parent.name for p in (ROOT / "suite").glob("*/__init__.py")} <= set(MAY_IMPORT)
+
+
+def test_specs_and_tables_are_kept_from_the_torch_libraries() -> None:
+    for room, library in itertools.product(("spec", "ranking", "reporting"), ("torch", "transformers", "safetensors")):
+        assert library in forbidden(room), (room, library)
+
+
+def test_exceptions_are_single_modules_of_measuring() -> None:
+    ignored = [edge for contract in CONTRACTS for edge in contract.get("ignore_imports", ())]
+    assert sorted(ignored) == [
+        "suite.measuring.probes -> suite.models.flat",
+        "suite.measuring.train -> suite.training.stacked",
+    ]
