@@ -15,7 +15,9 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
     The score of a metric on a task is the mean over the task's targets of sign · τ, where the sign is the one its
     authors expect (a metric that correlates the wrong way round loses) and, for trivial predictors, the better one.
     Tasks weigh equally. A target, or a task, that cannot be scored (constant gap) is left out for all metrics alike.
-    Pairs of networks that a metric has no values for count as coin tosses (`coverage`): 0 on a task it is missing on.
+    Pairs of networks that a metric has no values for count as coin tosses (`coverage`): a task it has no value on at
+    all counts 0 in the mean, and shows none (NaN) in the task's column. `lacking` says whether a value is missing
+    anywhere. A metric without any value has no score and no rank.
 
     The interval is of the same mean over bootstrap replicates, drawn independently for each task. `beats_trivial`
     compares with the trivial predictor of the best score, replicate by replicate; it is empty for the trivial ones.
@@ -23,21 +25,25 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
     described = pd.concat([r.results.metrics for r in rankings])
     described = described[~described.index.duplicated()].sort_index()
     overall = described[["title", "family", "source", "sign", "trivial"]].copy()
-    scored = [r for r in rankings if any(np.isfinite(s.value) for s in r.scores.values())]
-    scores = {str(name): [_on(r, str(name)) for r in scored] for name in overall.index}
+    scored = [r for r in rankings if r.scored]
+    names = [str(name) for name in overall.index if any(r.has_values(str(name)) for r in scored)]
+    scores = {name: [_on(r, name) for r in scored] for name in names}
     clusters = [r.clusters for r in scored]
-    trivial = [str(name) for name, flag in overall["trivial"].items() if flag]
-    best = max(trivial, key=lambda name: _mean(scores[name]), default=None) if scored else None
+    trivial = [name for name in names if overall.at[name, "trivial"]]
+    best = max(trivial, key=lambda name: _mean(scores[name]), default=None)
     rows = {
         name: _row(own, clusters, (0.0 if name in trivial else -1.0, 1.0))
         | {"beats_trivial": "" if best is None or name in trivial else _beats(own, scores[best], clusters)}
-        | dict(zip([r.results.name for r in scored], [s.value for s in own], strict=True))
+        | {r.results.name: s.value for r, s in zip(scored, own, strict=True) if r.has_values(name)}
         for name, own in scores.items()
     }
     columns = ["score", "low", "high", "beats_trivial", *(r.results.name for r in rankings)]
     overall = overall.join(pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns))
+    overall["beats_trivial"] = overall["beats_trivial"].astype(object).fillna("")
+    overall["lacking"] = [any(r.lacks_values(str(name)) for r in scored) for name in overall.index]
     overall = overall.sort_values("score", ascending=False, kind="stable", na_position="last")
-    overall.insert(0, "rank", np.arange(1, len(overall) + 1))
+    ranks = pd.Series(np.arange(1, len(overall) + 1), overall.index, dtype="Int64")
+    overall.insert(0, "rank", ranks.where(overall["score"].notna()))
     return overall
 
 
@@ -48,13 +54,13 @@ def _on(ranking: TaskRanking, metric: str) -> Score:
 
 
 def _mean(scores: list[Score]) -> float:
-    return float(np.mean([score.value for score in scores])) if scores else float("nan")
+    return float(np.mean([score.value for score in scores]))
 
 
 def _row(scores: list[Score], clusters: list[int], bounds: tuple[float, float]) -> dict[str, float | str]:
     spreads = [spread(score.replicates, k) for score, k in zip(scores, clusters, strict=True)]
     value = _mean(scores)
-    low, high = interval(value, mean_spread(spreads), bounds) if scores else (value, value)
+    low, high = interval(value, mean_spread(spreads), bounds)
     return {"score": value, "low": low, "high": high}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,12 @@ def short(factor: str) -> str:
     return factor.rsplit(".", maxsplit=1)[-1].replace("_", " ")
 
 
-def read_results(root: Path) -> list[TaskResults]:
-    """All tasks' results under `root`, by name.
+def read_results(root: Path, tasks: Sequence[str] | None = None) -> list[TaskResults]:
+    """Tasks' results under `root`, by name.
+
+    Args:
+        root: the folder of all results; a task's are in the folder of its name.
+        tasks: the names of those to read; None: all. What is not asked for is not looked at, and may be broken.
 
     Raises:
         BadInput: there are none, or a file is missing or malformed (named, with line and column where there are any).
@@ -96,6 +101,11 @@ def read_results(root: Path) -> list[TaskResults]:
     folders = sorted(path.parent for path in root.rglob("provenance.json"))
     if not folders:
         raise BadInput(f"{root}: no results; make some with `suite run`, publish them with `suite publish`")
+    if tasks is not None:
+        named = {folder.relative_to(root).as_posix(): folder for folder in folders}
+        if absent := [task for task in tasks if task not in named]:
+            raise BadInput(f"{root}: no results of {', '.join(absent)}; there are those of {', '.join(sorted(named))}")
+        folders = [folder for name, folder in named.items() if name in tasks]
     found = [_read(folder) for folder in folders]
     names = [result.name for result in found]
     if repeated := [folder for folder, name in zip(folders, names, strict=True) if names.count(name) > 1]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from suite.ranking import bootstrap
 from suite.ranking.bootstrap import interval, mean_replicates, spread
-from suite.ranking.correlation import Vector, coverage, defined_mean, kendall, weighted_kendall
+from suite.ranking.correlation import LEAST, Vector, coverage, defined_mean, kendall, weighted_kendall
 from suite.ranking.granulated import granulated_kendall, granulated_replicates
 from suite.ranking.tables import TaskResults
 
@@ -44,6 +44,33 @@ class TaskRanking:
     clusters: int
     drawn: str
     left_out: int
+
+    @property
+    def scored(self) -> bool:
+        """Whether any metric could be scored."""
+        return any(np.isfinite(score.value) for score in self.scores.values())
+
+    @property
+    def why_unscored(self) -> str:
+        """What stands in the way of any score; empty where nothing does."""
+        if self.scored:
+            return ""
+        kept = self.results.runs[self.results.included]
+        if self.results.kind == "trajectory":
+            if kept.groupby("run_id").size().max() >= LEAST:
+                return "the gap is the same at all checkpoints of every run"
+            return f"no run has the {LEAST} checkpoints that a τ needs"
+        if len(kept) >= LEAST:
+            return "the gap is the same for all networks"
+        return f"{len(kept)} of {len(self.results.runs)} networks can be ranked, a τ needs {LEAST}"
+
+    def has_values(self, metric: str) -> bool:
+        """Whether the metric was measured on the task and has a value somewhere in it."""
+        return bool((self.rows.loc[self.rows["metric"] == metric, "n"] > 0).any())
+
+    def lacks_values(self, metric: str) -> bool:
+        """Whether a value of the metric is missing somewhere, or all of them are."""
+        return not self.has_values(metric) or bool((self.rows.loc[self.rows["metric"] == metric, "failed"] > 0).any())
 
 
 @dataclass(frozen=True)

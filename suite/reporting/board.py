@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,22 @@ from suite.ranking.task import TaskRanking, rank_task
 
 FEW = 10
 """With fewer settings than this a report warns: the spread itself is badly known."""
+CLAIM = "sharpness_dimension"
+"""The quantity the suite is about: drawn for every task it is measured on, wherever it ranks."""
+TRIVIAL, LACKING = "○", "†"
 _SHARED = ("index", "overall")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a report comes from: the command that makes it, and from what."""
+
+    command: str
+    results: str
+
+
+PUBLISHED = Origin("suite leaderboard", "the published results")
+LOCAL = Origin("suite rank", "the results in the local store")
 
 
 @dataclass(frozen=True)
@@ -27,28 +43,62 @@ class Board:
     @property
     def best_trivial(self) -> str | None:
         """The trivial predictor that ranks highest."""
-        trivial = [str(name) for name, flag in self.overall["trivial"].items() if flag]
-        return trivial[0] if trivial else None
+        scored = self.overall[self.overall["trivial"].astype(bool) & self.overall["score"].notna()]
+        return str(scored.index[0]) if len(scored) else None
+
+    def row(self, name: object) -> dict[str, Any]:
+        """What the overall table says of a metric."""
+        return {str(column): value for column, value in self.overall.loc[str(name)].items()}
 
     def verdict(self, name: object) -> str:
         """Whether a metric beats the best trivial predictor, in a word or two."""
         return "(best of them)" if name == self.best_trivial else str(self.overall.at[name, "beats_trivial"])
 
+    @property
+    def unscored(self) -> list[TaskRanking]:
+        """The tasks that no metric can be scored on."""
+        return [task for task in self.tasks if not task.scored]
+
+    @property
+    def coverage(self) -> str:
+        """Which tasks the scores are means over, of how many networks each, and which could not be ranked."""
+        scored = [task for task in self.tasks if task.scored]
+        over = "; ".join(f"{task.results.name} ({size(task)})" for task in scored)
+        without = "; ".join(f"{task.results.name} ({task.why_unscored})" for task in self.unscored)
+        count = "1 task" if len(scored) == 1 else f"{len(scored)} tasks"
+        parts = [f"Scores average {count}: {over}." if over else "", f"Not ranked: {without}." if without else ""]
+        return " ".join(filter(None, parts))
+
+    def place(self, name: object) -> str:
+        """The rank of a metric; an en dash for one without any value."""
+        rank = self.row(name)["rank"]
+        return "–" if pd.isna(rank) else str(rank)
+
+    def marks(self, name: object) -> str:
+        """○ for a trivial predictor, † for a metric of which values are missing."""
+        row = self.row(name)
+        return (TRIVIAL if row["trivial"] else "") + (LACKING if row["lacking"] else "")
+
     def leading(self, task: TaskRanking, count: int) -> list[str]:
-        """The metrics of a task worth drawing: the best by overall rank, then the best trivial predictor."""
-        here = [str(name) for name in self.overall.index if name in task.results.metrics.index]
-        real = [name for name in here if not self.overall.at[name, "trivial"]][:count]
+        """The metrics of a task worth drawing: the best by overall rank, then the best trivial predictor.
+
+        The quantity the suite is about is among them, in the last place if it ranks below.
+        """
+        here = [str(name) for name in self.overall.index if task.has_values(str(name))]
+        real = [name for name in here if not self.overall.at[name, "trivial"]]
+        if CLAIM in real[count:]:
+            real = [*real[: count - 1], CLAIM]
         trivial = [name for name in here if self.overall.at[name, "trivial"]][:1]
-        return real + trivial
+        return real[:count] + trivial
 
 
-def read_board(results: Path) -> Board:
-    """Read and rank a folder of results.
+def read_board(results: Path, names: Sequence[str] | None = None) -> Board:
+    """Read and rank a folder of results: of the tasks of these names, or of all.
 
     Raises:
-        BadInput: it has none, or a file in it is wrong.
+        BadInput: it has none, or not of a task named, or a file in it is wrong.
     """
-    tasks = [rank_task(result) for result in read_results(results)]
+    tasks = [rank_task(result) for result in read_results(results, names)]
     return Board(tasks, rank_overall(tasks))
 
 
@@ -83,6 +133,33 @@ def _order(value: object) -> tuple[int, float, str]:
         return 0, float(value), ""  # type: ignore[arg-type]  # raises what is caught
     except ValueError:
         return 1, 0.0, str(value)
+
+
+def size(task: TaskRanking) -> str:
+    """How many networks (and checkpoints of them) of a task are ranked."""
+    runs, kept = task.results.runs, task.results.runs[task.results.included]
+    networks, ranked = runs["run_id"].nunique(), kept["run_id"].nunique()
+    text = f"{networks} networks" if ranked == networks else f"{ranked} of {networks} networks"
+    return f"{text}, {len(kept)} checkpoints" if task.results.kind == "trajectory" else text
+
+
+def constant(task: TaskRanking) -> list[str]:
+    """Titles of the metrics that do not vary where they would have to, and so score 0 whatever the gaps are."""
+    frame = task.results.wide()[task.results.included]
+    groups = frame["run_id"] if task.results.kind == "trajectory" else pd.Series("all", frame.index)
+    names = [name for name in task.results.metrics.index if task.has_values(name)]
+    same = frame.groupby(groups)[names].nunique().max() <= 1
+    return [str(task.results.metrics.at[name, "title"]) for name in names if same[name]]
+
+
+def constant_note(task: TaskRanking) -> str:
+    """What is 0 on a task by construction, in a sentence; empty where nothing is."""
+    if not (titles := constant(task)):
+        return ""
+    where = "within every run" if task.results.kind == "trajectory" else "over the whole task"
+    return (
+        f"Constant {where}, so 0 here by construction (and counted as 0 in the mean over tasks): {', '.join(titles)}."
+    )
 
 
 def drawn_from(task: TaskRanking) -> str:
@@ -122,3 +199,8 @@ def ordered(task: TaskRanking, target: str) -> list[dict[str, Any]]:
 def expected_sign(row: pd.Series[Any]) -> str:
     """Which way a metric is expected to go; trivial predictors may go either way."""
     return "±" if row["trivial"] else "+1" if int(row["sign"]) > 0 else "−1"
+
+
+def read_sign(row: dict[str, Any]) -> str:
+    """The sign that a metric's τ was read with on a task."""
+    return "+" if row["sign"] > 0 else "−"

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from suite.errors import BadInput
-from suite.reporting.board import Board, read_board
+from suite.reporting.board import PUBLISHED, Board, Origin, read_board
 from suite.reporting.figures import figures as draw
 from suite.reporting.markdown import markdown as write
 from suite.reporting.site import site as pages
@@ -19,15 +19,15 @@ def build(results: Path, markdown: Path, figures: Path, site: Path | None = None
     Raises:
         BadInput: the results are missing or malformed, or a file cannot be written.
     """
-    return build_board(read_board(results), str(results), markdown, figures, site)
+    return build_board(read_board(results), PUBLISHED, markdown, figures, site)
 
 
-def build_board(board: Board, made_from: str, markdown: Path, figures: Path, site: Path | None) -> list[Path]:
+def build_board(board: Board, origin: Origin, markdown: Path, figures: Path, site: Path | None) -> list[Path]:
     """`build` for a board that is already read."""
     drawn = draw(board)
-    contents = _contents(board, drawn, markdown, figures)
+    contents = _contents(board, origin, drawn, markdown, figures)
     if site is not None:
-        contents |= {site / name: text for name, text in pages(board, drawn, made_from).items()}
+        contents |= {site / name: text for name, text in pages(board, drawn, origin).items()}
     for path, content in contents.items():
         _write(path, content)
     for folder, pattern in ((figures, "*.svg"), *([(site, "*.html")] if site else [])):
@@ -39,14 +39,16 @@ def build_board(board: Board, made_from: str, markdown: Path, figures: Path, sit
 def check(results: Path, markdown: Path, figures: Path) -> list[str]:
     """The committed files that are not what the results say, without writing anything."""
     board = read_board(results)
-    contents = _contents(board, draw(board), markdown, figures)
+    contents = _contents(board, PUBLISHED, draw(board), markdown, figures)
     drifted = [str(path) for path, text in contents.items() if not path.is_file() or path.read_bytes() != text]
     return drifted + sorted(str(stale) for stale in set(figures.glob("*.svg")) - set(contents))
 
 
-def _contents(board: Board, drawn: dict[str, bytes], markdown: Path, figures: Path) -> dict[Path, bytes]:
+def _contents(
+    board: Board, origin: Origin, drawn: dict[str, bytes], markdown: Path, figures: Path
+) -> dict[Path, bytes]:
     relative = Path(os.path.relpath(figures, markdown.parent)).as_posix()
-    made = {markdown: write(board, relative).encode()}
+    made = {markdown: write(board, relative, origin).encode()}
     return made | {figures / name: svg for name, svg in drawn.items()}
 
 

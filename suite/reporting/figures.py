@@ -59,7 +59,7 @@ def _svg(figure: Figure) -> bytes:
 def _overall(board: Board) -> Figure:
     import matplotlib.pyplot as plt
 
-    table = board.overall.iloc[::-1]
+    table = board.overall[board.overall["score"].notna()].iloc[::-1]
     figure, axes = plt.subplots(figsize=(7.5, 0.28 * len(table) + 0.9))
     for place, (_, row) in enumerate(table.iterrows()):
         colour, marker = (_TRIVIAL, "o") if row["trivial"] else (_REAL, "D")
@@ -67,7 +67,8 @@ def _overall(board: Board) -> Figure:
         axes.plot([row["low"], row["high"]], [place, place], color=colour, lw=1.5, solid_capstyle="butt")
         axes.plot(row["score"], place, marker, color=colour, mfc=face, ms=6)
     axes.axvline(0, color="0.6", lw=0.8, zorder=0)
-    axes.set_yticks(range(len(table)), [str(title) for title in table["title"]])
+    lacking = np.where(table["lacking"], " (values missing)", "")
+    axes.set_yticks(range(len(table)), [f"{title}{word}" for title, word in zip(table["title"], lacking, strict=True)])
     axes.set_ylim(-0.7, len(table) - 0.3)
     axes.set_xlabel("score: mean over tasks of sign × Kendall's τ-b (trivial: the better sign), with 95 % interval")
     axes.plot([], [], "D", color=_REAL, label="metric")
@@ -90,6 +91,7 @@ def _scatter(board: Board, task: TaskRanking) -> Figure:
     figure, grid = plt.subplots(
         len(targets), len(metrics), figsize=(width, height), squeeze=False, layout="constrained"
     )
+    _space(figure)
     colours, markers = _coding(task, frame)
     included = task.results.included.to_numpy()
     for r, target in enumerate(targets):
@@ -100,6 +102,13 @@ def _scatter(board: Board, task: TaskRanking) -> Figure:
         grid[r][0].set_ylabel(target.replace("_", " ") + (" (nats)" if "loss" in target else ""))
     _legend(figure, task, frame)
     return figure
+
+
+def _space(figure: Figure) -> None:
+    """Room between the rows: a panel's title must not seem to belong to the axis above it."""
+    engine = figure.get_layout_engine()
+    assert engine is not None  # figures are made with layout="constrained"
+    engine.set(h_pad=0.1, hspace=0.06)  # type: ignore[call-arg]  # what the constrained one takes
 
 
 def _codes(frame: pd.DataFrame, factor: str) -> tuple[list[str], list[int]]:
@@ -192,6 +201,7 @@ def _curves(board: Board, task: TaskRanking) -> Figure:
     rows = -(-len(panels) // _COLUMNS)
     size = (11.5, 2.3 * rows + 0.6)
     figure, grid = plt.subplots(rows, _COLUMNS, figsize=size, squeeze=False, layout="constrained", sharex=True)
+    _space(figure)
     settings, names = _settings(task, frame)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _lines(axes, frame, settings, names, panel)
@@ -208,10 +218,7 @@ def _curves(board: Board, task: TaskRanking) -> Figure:
 
 def _panels(board: Board, task: TaskRanking) -> list[str]:
     """What is drawn over steps: accuracies, a gap, the leading metrics."""
-    metrics = [metric for metric in board.leading(task, 4) if not task.results.trivial(metric)]
-    # the quantity the task is about is shown wherever it ranks
-    if "sharpness_dimension" in task.results.metrics.index and "sharpness_dimension" not in metrics:
-        metrics = [*metrics, "sharpness_dimension"]
+    metrics = [metric for metric in board.leading(task, 5) if not task.results.trivial(metric)]
     return ["train_accuracy", "test_accuracy", task.results.targets[-1], *metrics]
 
 

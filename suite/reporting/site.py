@@ -8,23 +8,36 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from suite.ranking.tables import short
-from suite.reporting.board import Board, drawn_from, expected_sign, granulated, number, ordered, slug, span
+from suite.reporting.board import (
+    Board,
+    Origin,
+    constant_note,
+    drawn_from,
+    expected_sign,
+    granulated,
+    number,
+    ordered,
+    read_sign,
+    slug,
+    span,
+)
 
 
-def site(board: Board, figures: dict[str, bytes], made_from: str) -> dict[str, bytes]:
+def site(board: Board, figures: dict[str, bytes], origin: Origin) -> dict[str, bytes]:
     """File names and contents of all pages. Everything from outside is escaped; figures are set inline.
 
     Args:
         board: what to show.
         figures: from `figures.figures`.
-        made_from: a word on which results these are.
+        origin: what made them from what.
     """
     environment = Environment(
         loader=PackageLoader("suite.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"number": number, "slug": slug, "short": short, "expected_sign": expected_sign}
     environment.globals |= {"span": span, "granulated": granulated, "ordered": ordered, "drawn_from": drawn_from}
-    environment.globals |= {"board": board, "made_from": made_from}
+    environment.globals |= {"constant_note": constant_note, "read_sign": read_sign}
+    environment.globals |= {"board": board, "origin": origin}
     drawings = {name: _inline(content, name) for name, content in figures.items()}
     pages = {"index.html": environment.get_template("index.html.j2").render(figure=drawings["overall.svg"])}
     for task in board.tasks:

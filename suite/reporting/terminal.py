@@ -6,32 +6,67 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from suite.reporting.board import Board, number, span
+from suite.reporting.board import FEW, LACKING, TRIVIAL, Board, number, span
+
+_SHAPES = (("score", "95 %", "beats trivial", "tasks"), ("score", "95 %", "beats trivial"), ("score", "95 %"))
+"""Which columns there are, in a wide terminal and in ever narrower ones."""
 
 
 def print_leaderboard(console: Console, board: Board) -> None:
-    """The overall table, best metric first; trivial predictors are dim and marked ○. Tasks where they fit."""
-    wide, narrow = _table(board, per_task=True), _table(board, per_task=False)
-    fits = console.measure(wide, options=console.options.update(max_width=1000)).maximum <= console.width
-    console.print(wide if fits else narrow)
+    """What is averaged, the overall table (best metric first, the columns that fit), and what its marks mean."""
+    _say(console, board.coverage)
+    if len(board.unscored) < len(board.tasks):
+        tables = [_table(board, shape) for shape in _SHAPES]
+        unlimited = console.options.update(max_width=1000)
+        fitting = [t for t in tables if console.measure(t, options=unlimited).minimum <= console.width]
+        console.print(fitting[0] if fitting else tables[-1])
+        for note in _notes(board):
+            _say(console, note)
 
 
-def _table(board: Board, per_task: bool) -> Table:
-    tasks = [task.results.name for task in board.tasks] if per_task else []
+def _table(board: Board, shape: tuple[str, ...]) -> Table:
+    tasks = [task.results.name for task in board.tasks] if "tasks" in shape else []
     table = Table(title="Leaderboard: sign × Kendall's τ-b with the train–test gap", title_justify="left")
     table.add_column("#", justify="right")
-    table.add_column("metric")
-    for heading in ("score", "95 %", "beats trivial", *tasks):
-        table.add_column(heading.replace("/", "/\n"), justify="right", no_wrap=True)
-    for name, row in board.overall.iterrows():
-        cells = [
-            str(row["rank"]),
-            f"{row['title']}{' ○' if row['trivial'] else ''}",
-            number(row["score"]),
-            span(row["low"], row["high"]),
-            board.verdict(name),
-            *(number(row[task]) for task in tasks),
-        ]
-        style = "dim" if row["trivial"] else ""
-        table.add_row(*(Text(cell, style=style) for cell in cells))
+    # a name is broken between words, never within one
+    table.add_column("metric", min_width=max(len(word) for title in board.overall["title"] for word in title.split()))
+    table.add_column("")  # a column of its own: beside a name the marks would be what is wrapped first
+    rows = [_row(board, name, shape, tasks) for name in board.overall.index]
+    headings = [*(heading for heading in shape if heading != "tasks"), *(task.replace("/", "/\n") for task in tasks)]
+    for place, heading in enumerate(headings, start=3):
+        width = max(len(text) for text in [*heading.split("\n"), *(row[place] for row in rows)])
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width)
+    for row, trivial in zip(rows, board.overall["trivial"], strict=True):
+        table.add_row(*(Text(cell, style="dim" if trivial else "") for cell in row))
     return table
+
+
+def _row(board: Board, name: object, shape: tuple[str, ...], tasks: list[str]) -> list[str]:
+    row = board.row(name)
+    cells = {
+        "score": number(row["score"]),
+        "95 %": span(row["low"], row["high"]),
+        "beats trivial": board.verdict(name),
+    }
+    shown = [cells[column] for column in shape if column in cells]
+    return [board.place(name), str(row["title"]), board.marks(name), *shown, *(number(row[task]) for task in tasks)]
+
+
+def _notes(board: Board) -> list[str]:
+    notes = []
+    if board.overall["trivial"].any():
+        notes.append(
+            f"{TRIVIAL} trivial predictor, read with its better sign on each task: a metric that does not beat the "
+            "best of them has explained nothing yet"
+        )
+    if board.overall["lacking"].any():
+        notes.append(
+            f"{LACKING} values are missing: those pairs of networks count as coin tosses, a task without any value as 0"
+        )
+    if few := [f"{t.clusters} {t.drawn} in {t.results.name}" for t in board.tasks if t.scored and t.clusters < FEW]:
+        notes.append(f"Read the intervals as rough: there are only {', '.join(few)}")
+    return notes
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(text), highlight=False)

@@ -108,6 +108,84 @@ def test_intervals_are_from_settings_on_both_kinds_of_tasks(tmp_path: Path) -> N
     assert (rankings["b/trajectory"].clusters, rankings["b/trajectory"].drawn) == (2, "settings")
 
 
+def _lose(folder: Path, metric: str) -> None:
+    path = folder / "values" / f"{metric}.csv"
+    pd.read_csv(path).assign(value=np.nan, status="failed", reason="RuntimeError: no").to_csv(path, index=False)
+
+
+def test_a_task_without_a_value_is_marked_and_counts_nothing(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    _lose(tmp_path / "a/grid", "oracle")
+    overall = rank_overall(list(_rankings(tmp_path).values()))
+    assert np.isnan(overall.at["oracle", "a/grid"])
+    assert overall.at["oracle", "b/trajectory"] == pytest.approx(1.0)
+    assert overall.at["oracle", "score"] == pytest.approx(0.5)
+    assert overall.index[overall["lacking"]].tolist() == ["lucky", "oracle"]
+
+
+def test_a_metric_that_one_task_does_not_know_is_marked(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    described = tmp_path / "b/trajectory/metrics.json"
+    kept = [metric for metric in json.loads(described.read_text()) if metric["name"] != "oracle"]
+    described.write_text(json.dumps(kept))
+    overall = rank_overall(list(_rankings(tmp_path).values()))
+    assert np.isnan(overall.at["oracle", "b/trajectory"])
+    assert overall.at["oracle", "score"] == pytest.approx(0.5)
+    assert overall.at["oracle", "lacking"]
+
+
+@pytest.mark.parametrize("lost", ["noise", "rate"])
+def test_a_metric_without_any_value_outranks_nobody(tmp_path: Path, lost: str) -> None:
+    made_up(tmp_path)
+    _lose(tmp_path / "a/grid", lost)
+    _lose(tmp_path / "b/trajectory", lost)
+    overall = rank_overall(list(_rankings(tmp_path).values()))
+    assert overall.index[-2:].tolist() == ["wrong_way", lost]
+    assert overall.loc[lost, ["rank", "score", "low", "high"]].isna().all()
+    assert overall["rank"].tolist()[:-1] == list(range(1, len(overall)))
+    assert overall.at[lost, "beats_trivial"] == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "networks", "steps", "why"),
+    [
+        ("grid", 2, 1, "2 of 2 networks can be ranked, a τ needs 3"),
+        ("trajectory", 4, 2, "no run has the 3 checkpoints that a τ needs"),
+    ],
+)
+def test_too_few_networks_are_said_and_scored_for_nobody(
+    tmp_path: Path, kind: str, networks: int, steps: int, why: str
+) -> None:
+    random = np.random.default_rng(0)
+    rows = [row(f"t{n}", step, random) | {"eta": 0.1 * n} for n in range(networks) for step in range(steps)]
+    write_task(tmp_path / "a/few", kind, pd.DataFrame(rows), ["eta"])
+    ranking = _rankings(tmp_path)["a/few"]
+    assert not ranking.scored
+    assert ranking.why_unscored == why
+    overall = rank_overall([ranking])
+    assert overall[["rank", "score", "a/few"]].isna().all().all()
+
+
+def test_a_constant_gap_is_said(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    for name in ("a/grid", "b/trajectory"):
+        runs = pd.read_csv(tmp_path / name / "runs.csv").assign(accuracy_gap=0.5, loss_gap=0.5)
+        runs.to_csv(tmp_path / name / "runs.csv", index=False)
+    rankings = _rankings(tmp_path)
+    assert rankings["a/grid"].why_unscored == "the gap is the same for all networks"
+    assert rankings["b/trajectory"].why_unscored == "the gap is the same at all checkpoints of every run"
+
+
+def test_only_the_tasks_named_are_read(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    (tmp_path / "a/grid/runs.csv").unlink()
+    assert [result.name for result in read_results(tmp_path, ["b/trajectory"])] == ["b/trajectory"]
+    with pytest.raises(BadInput, match="no results of a/missing; there are those of a/grid, b/trajectory"):
+        read_results(tmp_path, ["b/trajectory", "a/missing"])
+    with pytest.raises(BadInput, match=r"runs\.csv"):
+        read_results(tmp_path)
+
+
 def test_a_task_of_one_setting_draws_runs(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows = [row(f"t{n}", step, random) | {"seed": n} for n in range(5) for step in range(6)]
