@@ -11,3 +11,16 @@ class BadInput(SuiteError):
 
 class StoreError(SuiteError):
     """The local store cannot be read or written (exit status 2)."""
+
+
+def first_line(error: BaseException) -> str:
+    """An error's kind and the first line of its message, at most 300 characters, whatever that error is.
+
+    It may be a stranger's: its message may not be text at all, or not be text that a database or a file can hold.
+    """
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - an error about an error
+        message = "(its message cannot be had)"
+    line = f"{type(error).__name__}: {message}".splitlines()[0][:300]
+    return line.encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
 """Where jobs run. One small interface: `map` takes jobs and yields each outcome as it comes, whatever became of it.
 
-Jobs are pure: a function of a module and plain arguments in, a picklable result out. A job that raises, hangs past its
-limit or dies is an outcome like any other and touches nothing else.
+Jobs are pure: a function of a module and plain arguments in, a picklable result out. A job that raises, exits, hangs
+past its limit or dies is an outcome like any other and touches nothing else.
 """
 
 from __future__ import annotations
@@ -13,25 +13,34 @@ import queue
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
+from suite.errors import first_line
+
 Progress = Callable[[int, int], None]
 
-_SLOTS = 65536
-"""Jobs whose progress is shown at a time; more than that share places, which only blurs the display."""
+UNUSABLE_DEVICE = 86
+"""Exit code of a worker whose device no longer answers: nothing that runs in that process can succeed any more."""
+
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Job:
-    """`function(*arguments, progress)` in a worker, for at most `limit` seconds (None: as long as it takes).
+    """`function(*arguments, progress)` in a worker.
 
-    `group` is what its progress is shown under.
+    Attributes:
+        group: what its progress is shown under.
+        function: a function of a module.
+        arguments: picklable.
+        limit: most seconds from one report of progress to the next (None: as long as it takes).
     """
 
     group: str
@@ -42,17 +51,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: `ok` with its result, or `failed`, `timeout`, `died` with a reason in one line."""
+    """What became of a job: `ok` with its result, or `failed`, `timeout`, `died` with a reason in one line.
+
+    `fraction` is how far it had come by its last report.
+    """
 
     job: Job
     status: str
     result: Any
     reason: str
     seconds: float
+    fraction: float = 1.0
 
 
 class LocalExecutor:
-    """Worker processes on this machine, kept from one `map` to the next. Use it as a context manager.
+    """Worker processes on this machine, started with the first job and kept from one `map` to the next.
+
+    Use it as a context manager.
 
     Args:
         workers: how many; one for each device, or one for each core.
@@ -60,16 +75,14 @@ class LocalExecutor:
     """
 
     def __init__(self, workers: int, environment: dict[str, str] | None = None) -> None:
-        context = multiprocessing.get_context("spawn")
-        # lock-free on purpose: a worker killed while it reports must not leave a lock behind
-        self._fractions = context.RawArray("d", _SLOTS)
+        self.workers = max(1, workers)
+        self._context = multiprocessing.get_context("spawn")
         self._environment = environment or {}
-        self._pool = ProcessPool(
-            max_workers=max(1, workers),
-            context=context,
-            initializer=_prepare,
-            initargs=(os.getpid(), self._fractions, self._environment),
-        )
+        # lock-free on purpose: a worker killed while it reports must not leave a lock behind
+        self._fractions = self._context.RawArray("d", 2 * self.workers + 8)
+        # taken from the left, given back on the right: the slot of a job that is being killed rests before it is reused
+        self._free = deque(range(len(self._fractions)))
+        self._pool = self._new_pool()
 
     def __enter__(self) -> LocalExecutor:
         return self
@@ -78,45 +91,113 @@ class LocalExecutor:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
-    def map(self, jobs: Sequence[Job], tick: Callable[[list[float]], None] | None = None) -> Iterator[Outcome]:
+    def map(
+        self,
+        jobs: Sequence[Job],
+        tick: Callable[[list[float]], None] | None = None,
+        revise: Callable[[Job], Job] = lambda job: job,
+    ) -> Iterator[Outcome]:
         """Run all jobs, first come first served, and yield their outcomes as they end.
 
         Args:
             jobs: in the order in which they should start (longest first keeps all workers busy to the end).
             tick: called a few times a second with the fraction done of every job.
+            revise: what a job has become by the time a worker is about to take it.
         """
-        ended: queue.Queue[tuple[int, Future[Any]]] = queue.Queue()
-        for slot, job in enumerate(jobs):
-            self._fractions[slot % _SLOTS] = 0.0
-            future = self._pool.schedule(_call, args=[slot, job.function, job.arguments], timeout=job.limit)
-            future.add_done_callback(partial(_announce, ended, slot))
-        left = len(jobs)
-        while left:
-            try:
-                slot, done = ended.get(timeout=0.2)
-            except queue.Empty:
+        waiting, running, fractions = deque(enumerate(jobs)), dict[int, _Running](), [0.0] * len(jobs)
+        ended: queue.Queue[int] = queue.Queue()
+        looked = time.monotonic()
+        while waiting or running:
+            while waiting and len(running) <= self.workers:  # one more than work at a time: nobody waits for the next
+                number, job = waiting.popleft()
+                running[number] = self._start(revise(job), number, ended)
+            number_or_none = _next(ended)
+            if time.monotonic() - looked >= _LOOK_SECONDS:
+                looked = time.monotonic()
+                for number, one in running.items():
+                    fractions[number] = one.look()
                 if tick:
-                    tick([self._fractions[slot % _SLOTS] for slot in range(len(jobs))])
-                continue
-            left -= 1
-            self._fractions[slot % _SLOTS] = 1.0
-            yield _outcome(jobs[slot], done)
+                    tick(fractions)
+            if number_or_none is not None:
+                done = running.pop(number_or_none)
+                outcome = done.outcome()
+                fractions[number_or_none] = 1.0
+                self._free.append(done.slot)
+                yield outcome
+
+    def _start(self, job: Job, number: int, ended: queue.Queue[int]) -> _Running:
+        slot = self._free.popleft()
+        self._fractions[slot] = 0.0
+        if not self._pool.active:  # pebble gives up where a worker dies between two jobs
+            self._pool = self._new_pool()
+        future = self._pool.schedule(_call, args=[slot, job.function, job.arguments])
+        future.add_done_callback(partial(_announce, ended, number))
+        return _Running(job, slot, future, self._fractions)
+
+    def _new_pool(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self.workers,
+            context=self._context,
+            initializer=_prepare,
+            initargs=(os.getpid(), self._fractions, self._environment),
+        )
 
 
-def _announce(ended: queue.Queue[tuple[int, Future[Any]]], slot: int, future: Future[Any]) -> None:
-    ended.put((slot, future))
+@dataclass
+class _Running:
+    """A job that was handed over, seen from the driver."""
+
+    job: Job
+    slot: int
+    future: Future[Any]
+    fractions: Any
+    begun: float | None = None
+    moved: float = 0.0
+    last: float = field(default=-1.0)
+    stalled: bool = False
+
+    def look(self) -> float:
+        """The fraction done; ends the job if it has not moved for longer than its limit."""
+        now, fraction = time.monotonic(), float(self.fractions[self.slot])
+        if self.future.running():
+            if self.begun is None or fraction != self.last:
+                self.begun, self.moved, self.last = self.begun or now, now, fraction
+            elif self.job.limit is not None and now - self.moved > self.job.limit:
+                self.stalled = self.future.cancel()  # kills its worker
+        return fraction
+
+    def outcome(self) -> Outcome:
+        """What became of it, once its future is done. Whatever a job raised is told, never raised again."""
+        fraction = float(self.fractions[self.slot])
+        seconds = 0.0 if self.begun is None else time.monotonic() - self.begun
+        if self.stalled:
+            return Outcome(self.job, "timeout", None, f"took longer than {self.job.limit:g} s", seconds, fraction)
+        error = self.future.exception()
+        if isinstance(error, ProcessExpired):
+            return Outcome(self.job, "died", None, _why_it_died(error.exitcode), seconds, fraction)
+        if error is not None:
+            return Outcome(self.job, "failed", None, first_line(error), seconds, fraction)
+        result, seconds, failure = self.future.result()
+        if failure is not None:
+            return Outcome(self.job, "failed", None, failure, seconds, fraction)
+        return Outcome(self.job, "ok", pickle.loads(result), "", seconds)  # noqa: S301 - from our own worker
 
 
-def _outcome(job: Job, future: Future[Any]) -> Outcome:
+def _next(ended: queue.Queue[int]) -> int | None:
     try:
-        result, seconds, failure = future.result()
-    except TimeoutError:
-        return Outcome(job, "timeout", None, f"took longer than {job.limit:g} s", job.limit or 0.0)
-    except ProcessExpired as error:
-        return Outcome(job, "died", None, f"its process died (exit code {error.exitcode})", 0.0)
-    if failure is not None:
-        return Outcome(job, "failed", None, failure, seconds)
-    return Outcome(job, "ok", pickle.loads(result), "", seconds)  # noqa: S301 - from our own worker
+        return ended.get(timeout=_LOOK_SECONDS)
+    except queue.Empty:
+        return None
+
+
+def _announce(ended: queue.Queue[int], number: int, future: Future[Any]) -> None:
+    ended.put(number)
+
+
+def _why_it_died(exitcode: int) -> str:
+    if exitcode == UNUSABLE_DEVICE:
+        return "a device error left its process unusable"
+    return f"its process died (exit code {exitcode})"
 
 
 _fractions: Any = None
@@ -141,15 +222,11 @@ def _call(slot: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -
     start = time.perf_counter()
 
     def progress(done: int, total: int) -> None:
-        _fractions[slot % _SLOTS] = done / max(1, total)
+        _fractions[slot] = done / max(1, total)
 
     try:
         # pickled here: a result that cannot travel is this job's failure, not the worker's death
         result = pickle.dumps(function(*arguments, progress))
-    except Exception as error:  # noqa: BLE001 - whatever a job raises is its outcome
-        return b"", time.perf_counter() - start, _line(error)
+    except BaseException as error:  # noqa: BLE001 - whatever a job raises is its outcome, SystemExit too
+        return b"", time.perf_counter() - start, first_line(error)
     return result, time.perf_counter() - start, None
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:500]

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from suite.errors import BadInput
 from suite.executors import LocalExecutor
-from suite.measuring.jobs import Place
-from suite.measuring.measure import Laboratory, Plan, plan
+from suite.measuring.measure import METRIC_LIMIT, Laboratory, Plan, plan
+from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.metrics import Metric, find_metrics
 from suite.progress import Board
-from suite.publishing import failures, write_results
+from suite.publishing import check_names, failures, make_ready, write_results
 from suite.reporting.local import report
 from suite.spec.loading import load_task
 from suite.store import Store
@@ -24,13 +24,17 @@ from suite.store import Store
 
 @dataclass(frozen=True)
 class Options:
-    """How work is done: the store's folder, where to compute, in which dtype, with which further metric files."""
+    """How work is done: the store's folder, where to compute, in which dtype, with which further metric files.
+
+    `metric_limit` is the seconds a metric may take on one checkpoint.
+    """
 
     home: Path
     device: str = "auto"
     dtype: str = "float32"
     workers: int | None = None
     metric_files: tuple[Path, ...] = ()
+    metric_limit: float = METRIC_LIMIT
     max_cells: int = 1000
     quiet: bool = False
 
@@ -39,14 +43,23 @@ class Options:
         """The local report: results, leaderboard.md, figures and site."""
         return self.home / "reports"
 
+    @property
+    def results(self) -> Path:
+        """The results in it."""
+        return self.reports / "results"
+
+    def workers_here(self) -> LocalExecutor:
+        """Worker processes: one per core, or one on CUDA, unless it was said how many."""
+        cuda = resolve_device(self.device) != "cpu"
+        return LocalExecutor(self.workers or (1 if cuda else os.cpu_count() or 1), WORKER_VARIABLES)
+
 
 def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
     """Train, measure, rank and report; what could not be measured, one line each."""
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
-        laboratory.train(plans)
-        laboratory.probe(plans)
-        laboratory.measure(plans, metrics, options.metric_files)
-        lost = _write(laboratory.store, plans, metrics, options.reports / "results")
+        _train(laboratory, plans, options)
+        _measure(laboratory, plans, metrics, options)
+        lost = _write(laboratory.store, plans, metrics, options.results)
     report(options.reports, console, options.quiet)
     return lost
 
@@ -54,21 +67,21 @@ def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
 def train(tasks: Sequence[Path], options: Options, console: Console) -> None:
     """Train what is missing."""
     with _laboratory(tasks, options, console) as (laboratory, plans, _):
-        laboratory.train(plans)
+        _train(laboratory, plans, options)
 
 
 def measure(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
     """Measure what is missing of trained tasks; what could not be measured, one line each."""
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
-        laboratory.probe(plans)
-        laboratory.measure(plans, metrics, options.metric_files)
-        return _write(laboratory.store, plans, metrics, options.reports / "results")
+        _measure(laboratory, plans, metrics, options)
+        return _write(laboratory.store, plans, metrics, options.results)
 
 
 def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path]:
     """Write the results of finished tasks from the local store into `results` (`reports/results`)."""
     metrics = find_metrics(options.metric_files)
     plans = _plans(tasks, options)
+    check_names(plans, results)
     with Store(options.home) as store:
         return [write_results(p, store, metrics, results) for p in plans]
 
@@ -95,7 +108,7 @@ def resolve_device(device: str) -> str:
 
 
 def _plans(tasks: Sequence[Path], options: Options) -> list[Plan]:
-    place = Place(resolve_device(options.device), options.dtype)
+    place = Place.of(resolve_device(options.device), options.dtype)
     plans = [plan(load_task(path, options.max_cells), place) for path in tasks]
     names = [p.task.name for p in plans]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -107,18 +120,24 @@ def _plans(tasks: Sequence[Path], options: Options) -> list[Plan]:
 def _laboratory(
     tasks: Sequence[Path], options: Options, console: Console
 ) -> Iterator[tuple[Laboratory, list[Plan], dict[str, Metric]]]:
-    """The plans, the metrics, the store and the workers. Bad input ends here, before any work."""
+    """The plans, the metrics and the store. Bad input ends here, before any work."""
     plans, metrics = _plans(tasks, options), find_metrics(options.metric_files)
-    cuda = plans[0].place.device != "cpu"
-    workers = options.workers or (1 if cuda else os.cpu_count() or 1)
-    # one thread a worker: as fast in all, and sums do not depend on how many cores a machine has
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with (
-        Store(options.home, writing=True) as store,
-        LocalExecutor(workers, threads) as executor,
-        Board(console, options.quiet) as board,
-    ):
-        yield Laboratory(store, executor, board), plans, metrics
+    check_names(plans, options.results)
+    with Store(options.home, writing=True) as store, Board(console, options.quiet) as board:
+        make_ready(options.results)
+        yield Laboratory(store, board, options.metric_limit), plans, metrics
+
+
+def _train(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> None:
+    """In processes of its own, which are gone before any metric runs: training reads the test data."""
+    with options.workers_here() as workers:
+        laboratory.train(plans, workers)
+
+
+def _measure(laboratory: Laboratory, plans: Sequence[Plan], metrics: dict[str, Metric], options: Options) -> None:
+    with options.workers_here() as workers:
+        laboratory.probe(plans, workers)
+        laboratory.measure(plans, metrics, options.metric_files, workers)
 
 
 def _write(store: Store, plans: Sequence[Plan], metrics: dict[str, Metric], root: Path) -> list[str]:

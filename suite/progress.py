@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -35,12 +35,18 @@ class Board:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._progress.stop()
 
-    def follow(self, stage: str, jobs: Sequence[Job], executor: LocalExecutor) -> Iterator[Outcome]:
+    def follow(
+        self,
+        stage: str,
+        jobs: Sequence[Job],
+        executor: LocalExecutor,
+        revise: Callable[[Job], Job] = lambda job: job,
+    ) -> Iterator[Outcome]:
         """The outcomes of `executor.map(jobs)`, shown under `stage` and each job's group as they come."""
         totals = Counter(job.group for job in jobs)
         done = dict.fromkeys(totals, 0)
         bars = {g: self._progress.add_task(f"{stage} {g}", total=n, count=f"0/{n}") for g, n in totals.items()}
-        for outcome in executor.map(jobs, lambda fractions: self._tick(bars, jobs, fractions)):
+        for outcome in executor.map(jobs, lambda fractions: self._tick(bars, jobs, fractions), revise):
             group = outcome.job.group
             done[group] += 1
             count = f"{done[group]}/{totals[group]}"

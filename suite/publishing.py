@@ -5,49 +5,85 @@ from __future__ import annotations
 import csv
 import io
 import json
-import platform
 import shutil
-import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from suite import __version__
 from suite.errors import BadInput
 from suite.measuring.jobs import Point
 from suite.measuring.measure import Plan, probe_key, value_key
 from suite.metrics import Metric
 from suite.spec.cells import spec_hash
-from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue
+from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue, explained
 
 _MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 _GAPS = ("accuracy_gap", "loss_gap", "signed_accuracy_gap", "signed_loss_gap")
 _VALUE = ("run_id", "step", "component", "value", "standard_error", "status", "reason")
-_PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "pydantic", "safetensors")
+_UNFINISHED = ".results-"
+_UNWRITABLE = "results cannot be written there"
+
+
+def check_names(plans: Iterable[Plan], root: Path) -> None:
+    """No task's results folder may lie inside another's: writing the outer one would remove the inner one.
+
+    Raises:
+        BadInput: two names, of these tasks or of results under `root`, of which one is a folder of the other.
+    """
+    names = {p.task.name for p in plans}
+    for name in sorted(names):
+        for other in sorted(names | {path.parent.relative_to(root).as_posix() for path in root.rglob("runs.csv")}):
+            if other.startswith(f"{name}/") or name.startswith(f"{other}/"):
+                raise BadInput(
+                    f"the results of tasks {name} and {other} would lie one inside the other under {root}: "
+                    "give one of them another name, or delete the results that are no longer wanted"
+                )
+
+
+def make_ready(root: Path) -> None:
+    """Make `root`, and remove what a killed `write_results` left beside it; for the only process that writes there.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    with explained(root, _UNWRITABLE):
+        root.mkdir(parents=True, exist_ok=True)
+        for left in root.parent.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(left)
 
 
 def write_results(plan: Plan, store: Store, metrics: dict[str, Metric], root: Path) -> Path:
-    """Write the results folder of a task under `root`, replacing what was there; returns the folder."""
-    root.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".results-", dir=root.parent))
-    try:
-        values = {name: list(_value_rows(plan, store, metric)) for name, metric in metrics.items()}
-        _write_csv(made / "runs.csv", [*_run_header(plan)], _run_rows(plan, store))
-        (made / "values").mkdir()
-        for name, rows in values.items():
-            _write_csv(made / "values" / f"{name}.csv", _VALUE, rows)
-        _write_json(made / "metrics.json", [_described(m) for m in metrics.values()])
-        _write_json(made / "provenance.json", _provenance(plan, store, metrics))
-        folder = root / plan.task.name
-        shutil.rmtree(folder, ignore_errors=True)
+    """Write the results folder of a task under `root`, replacing what was there; returns the folder.
+
+    Raises:
+        BadInput: something is not measured yet, or another task's results are in the way.
+        StoreError: the folder cannot be written.
+    """
+    folder = root / plan.task.name
+    with explained(folder, _UNWRITABLE):
+        check_names([plan], root)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made.chmod(0o755)
-        made.rename(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        made = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=root.parent))
+        try:
+            _fill(made / "new", plan, store, metrics)
+            if folder.exists():
+                folder.rename(made / "old")
+            (made / "new").rename(folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
     return folder
+
+
+def _fill(folder: Path, plan: Plan, store: Store, metrics: dict[str, Metric]) -> None:
+    values = {name: list(_value_rows(plan, store, metric)) for name, metric in metrics.items()}
+    (folder / "values").mkdir(parents=True)
+    _write_csv(folder / "runs.csv", [*_run_header(plan)], _run_rows(plan, store))
+    for name, rows in values.items():
+        _write_csv(folder / "values" / f"{name}.csv", _VALUE, rows)
+    _write_json(folder / "metrics.json", [_described(m) for m in metrics.values()])
+    _write_json(folder / "provenance.json", _provenance(plan, store, metrics))
 
 
 def failures(plan: Plan, store: Store, metrics: dict[str, Metric]) -> list[str]:
@@ -132,13 +168,37 @@ def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[st
         "factors": list(task.grid),
         "parameters": max(_recorded(store, run_id, plan).parameters for _, run_id in plan.runs()),
         "data": stacks[0][1]["data"],
-        "versions": {"suite": __version__, "python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
+        "versions": _versions([noted for _, noted in stacks]),
         "device": plan.environment.device,
         "device_name": ", ".join(sorted({noted["device_name"] for _, noted in stacks})),
         "dtype": plan.environment.dtype,
-        **_commit(),
+        "commit": _agreed(noted.get("commit") for _, noted in stacks),
+        "dirty": any(noted.get("dirty") for _, noted in stacks),
         "seconds": {"training": round(sum(s for s, _ in stacks), 1), **_seconds(plan, store, metrics)},
+        "probe_notes": _probe_notes(plan, store),
     }
+
+
+def _versions(noted: list[dict[str, Any]]) -> dict[str, str | None]:
+    """The versions that trained the networks: as noted then, not those of whoever writes the results."""
+    names = dict.fromkeys(name for one in noted for name in one.get("versions", {}))
+    return {name: _agreed(one.get("versions", {}).get(name) for one in noted) for name in names}
+
+
+def _agreed(noted: Iterable[str | None]) -> str | None:
+    """What all stacks noted, or everything that any noted; None if none did."""
+    return ", ".join(sorted({one for one in noted if one})) or None
+
+
+def _probe_notes(plan: Plan, store: Store) -> dict[str, int]:
+    """What the probes that succeeded say of themselves (such as a second attempt in float64), and how many do."""
+    notes: Counter[str] = Counter()
+    for cell, run_id in plan.runs():
+        for point in _recorded(store, run_id, plan).checkpoints:
+            probe = store.probe(probe_key(run_id, point.step, cell.task))
+            if probe is not None and probe.status == "ok" and probe.reason:
+                notes[probe.reason] += 1
+    return dict(sorted(notes.items()))
 
 
 def _seconds(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, float]:
@@ -152,22 +212,6 @@ def _seconds(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, 
             for metric in metrics.values():
                 values += sum(v.seconds for v in store.values(value_key(where, metric, key))[:1])
     return {"probes": round(probes, 1), "metrics": round(values, 1)}
-
-
-def _commit() -> dict[str, Any]:
-    """The commit of the code that runs, where it lies in a git checkout."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True)  # noqa: S603, S607
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    changes = git("status", "--porcelain", "--", str(here)) if commit else None
-    return {"commit": commit, "dirty": bool(changes)}
 
 
 def _write_csv(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> None:

@@ -24,6 +24,9 @@ from suite.errors import StoreError
 
 SCHEMA_VERSION = 1
 
+_UNFINISHED = ".tmp-"
+_ADVICE = "the store must be a folder you can write to (set SUITE_HOME to choose another)"
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stacks (key TEXT PRIMARY KEY, seconds REAL NOT NULL, provenance TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS runs (
@@ -106,10 +109,11 @@ class Store:
     def __init__(self, home: Path, writing: bool = False) -> None:
         self.home = home
         self._lock: int | None = None
-        with _explained(home):
+        with explained(home):
             (home / "tensors").mkdir(parents=True, exist_ok=True)
             if writing:
                 self._take_lock()
+                self._sweep()
             self._db = sqlite3.connect(home / "store.db", isolation_level=None, timeout=30)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -152,7 +156,7 @@ class Store:
 
     def record_stack(self, key: str, runs: Iterable[StoredRun], seconds: float, provenance: dict[str, Any]) -> None:
         """Record a whole stack, its tensors first, in one transaction; replaces what a damaged one left."""
-        with _explained(self.home):
+        with explained(self.home):
             rows, points = [], []
             for run in runs:
                 trajectory = None if run.trajectory is None else self.keep(run.trajectory)
@@ -176,7 +180,7 @@ class Store:
 
     def record_probes(self, probes: Iterable[StoredProbe]) -> None:
         """Record probes in one transaction."""
-        with _explained(self.home):
+        with explained(self.home):
             rows = [
                 (p.key, p.run_id, p.step, p.tensors and self.keep(p.tensors), p.status, p.reason, p.seconds)
                 for p in probes
@@ -196,7 +200,7 @@ class Store:
              v.seconds)
             for v in values
         ]  # fmt: skip
-        with _explained(self.home), self._transaction() as db:
+        with explained(self.home), self._transaction() as db:
             db.executemany("DELETE FROM metric_values WHERE key = ?", [(key,) for key in {row[0] for row in rows}])
             db.executemany(f"INSERT INTO metric_values VALUES ({', '.join('?' * 11)})", rows)  # noqa: S608
 
@@ -228,6 +232,11 @@ class Store:
                 f"{self.home} is in use by another `suite` process: wait for it, or set SUITE_HOME to another folder"
             ) from error
 
+    def _sweep(self) -> None:
+        """Remove what a killed driver had not finished writing; nobody else writes while the lock is held."""
+        for left in (self.home / "tensors").glob(f"*/{_UNFINISHED}*"):
+            left.unlink()
+
     def _check_schema(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, SCHEMA_VERSION):
@@ -239,7 +248,7 @@ class Store:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
 
     def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        with _explained(self.home):
+        with explained(self.home):
             return self._db.execute(query, parameters).fetchall()
 
     @contextlib.contextmanager
@@ -261,7 +270,7 @@ def read_checked(path: Path) -> bytes:
     Raises:
         StoreError: it is missing, or its content does not have the checksum it is named by.
     """
-    with _explained(path):
+    with explained(path):
         content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != path.stem:
         raise StoreError(f"{path} is damaged (its checksum is not its name): delete it and run again")
@@ -271,7 +280,7 @@ def read_checked(path: Path) -> bytes:
 def write_atomically(target: Path, content: bytes) -> None:
     """Write a file whole or not at all: to a temporary name, flushed to the disk, then renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=_UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -290,18 +299,22 @@ def _numbers(row: tuple[Any, ...], start: int) -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def _explained(where: Path) -> Iterator[None]:
-    """Turn the system's errors into one clear line."""
+def explained(where: Path, advice: str = _ADVICE) -> Iterator[None]:
+    """Turn the system's errors into one clear line: where, why, and `advice` unless the disk is full.
+
+    Raises:
+        StoreError: SQLite or the system raised something in the block.
+    """
     try:
         yield
     except sqlite3.Error as error:
-        full = "full" in str(error)
-        raise StoreError(_advice(where, str(error), full)) from error
+        raise StoreError(_line(where, str(error), "full" in str(error), advice)) from error
     except OSError as error:
-        raise StoreError(_advice(where, error.strerror or str(error), error.errno == errno.ENOSPC)) from error
+        reason = error.strerror or str(error)
+        raise StoreError(_line(where, reason, error.errno == errno.ENOSPC, advice)) from error
 
 
-def _advice(where: Path, reason: str, full: bool) -> str:
+def _line(where: Path, reason: str, full: bool, advice: str) -> str:
     if full:
         return f"{where}: the disk is full; free some space and run again: what was recorded is kept"
-    return f"{where}: {reason}; the store must be a folder you can write to (set SUITE_HOME to choose another)"
+    return f"{where}: {reason}; {advice}"

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from suite.executors import Job, LocalExecutor, Progress
+from suite.executors import Job, LocalExecutor, Outcome, Progress
+from suite.measuring.place import Place
 
 
 def double(x: int, progress: Progress) -> int:
@@ -36,6 +38,49 @@ def die(progress: Progress) -> None:
 
 def unpicklable(progress: Progress) -> object:
     return lambda: None
+
+
+def leave(progress: Progress) -> None:
+    sys.exit(0)
+
+
+def interrupt(progress: Progress) -> None:
+    raise KeyboardInterrupt
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def speechless(progress: Progress) -> None:
+    raise UnprintableError
+
+
+def surrogate(progress: Progress) -> None:
+    raise ValueError("\udc80")
+
+
+def step_by_step(progress: Progress) -> str:
+    for done in range(8):
+        time.sleep(0.5)
+        progress(done + 1, 8)
+    return "done"
+
+
+def die_after_two_of_five(progress: Progress) -> None:
+    progress(2, 5)
+    die(progress)
+
+
+def poisoned(progress: Progress) -> None:
+    """A CUDA error as it shows on the host, where there need be no GPU: every call fails from then on."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    torch.cuda.synchronize = broken
+    Place.of("cuda:0", "float32").leave_if_unusable()
 
 
 def threads(progress: Progress) -> str | None:
@@ -74,6 +119,62 @@ def test_hostile_jobs_are_outcomes_and_the_others_finish(executor: LocalExecutor
     assert by_function[hang].status == "timeout"
     assert by_function[die].status == "died"
     assert by_function[unpicklable].status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (leave, "SystemExit: 0"),
+        (interrupt, "KeyboardInterrupt: "),
+        (speechless, "UnprintableError: (its message cannot be had)"),
+        (surrogate, "ValueError: ?"),
+    ],
+)
+def test_what_is_not_an_exception_is_an_outcome_too(executor: LocalExecutor, function: object, reason: str) -> None:
+    jobs = [Job("g", function, ()), Job("g", double, (1,))]  # type: ignore[arg-type]
+    found = {o.job.function: o for o in executor.map(jobs)}
+    assert (found[function].status, found[function].reason) == ("failed", reason)  # type: ignore[index]
+    assert found[double].result == 2
+
+
+def one(executor: LocalExecutor, job: Job) -> Outcome:
+    (outcome,) = executor.map([job])
+    return outcome
+
+
+def test_a_limit_is_from_one_report_of_progress_to_the_next(executor: LocalExecutor) -> None:
+    assert one(executor, Job("g", step_by_step, (), limit=2.0)).result == "done"  # in four seconds
+    assert one(executor, Job("g", hang, (), limit=2.0)).status == "timeout"
+
+
+def test_how_far_a_job_had_come_when_it_died_is_told(executor: LocalExecutor) -> None:
+    outcome = one(executor, Job("g", die_after_two_of_five, ()))
+    assert (outcome.status, outcome.fraction) == ("died", 0.4)
+
+
+def test_a_worker_whose_device_is_broken_goes_and_says_why(executor: LocalExecutor) -> None:
+    outcome = one(executor, Job("g", poisoned, ()))
+    assert (outcome.status, outcome.reason) == ("died", "a device error left its process unusable")
+
+
+def test_jobs_are_revised_when_their_turn_comes() -> None:
+    given_up: set[int] = set()
+
+    def revise(job: Job) -> Job:
+        return Job(job.group, double, (0,)) if job.arguments[0] in given_up else job
+
+    with LocalExecutor(1) as executor:
+        results = []
+        for outcome in executor.map([Job("g", double, (x,)) for x in range(1, 9)], revise=revise):
+            results.append(outcome.result)
+            given_up.add(8)
+    assert sorted(results) == [0, 2, 4, 6, 8, 10, 12, 14]
+
+
+def test_more_jobs_than_slots(executor: LocalExecutor) -> None:
+    seen: list[list[float]] = []
+    results = [o.result for o in executor.map([Job("g", double, (x,)) for x in range(200)], seen.append)]
+    assert sorted(results) == [2 * x for x in range(200)]
 
 
 def test_workers_have_their_environment_and_are_kept(executor: LocalExecutor) -> None:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import json
+import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from suite.data.digits import Digits
+from suite.errors import StoreError
+from suite.measuring.measure import Laboratory, plan
+from suite.measuring.place import Place
+from suite.metrics import find_metrics
+from suite.progress import Board
+from suite.publishing import write_results
+from suite.spec.loading import load_task
+from suite.store import Store
 from tests.command import TINY, start, suite, workplace
 
 METRIC = '''\
@@ -48,9 +63,80 @@ def dies(run: Run) -> float:
 
 
 @metric(title="Meddles", family="x", source="x", sign=1)
-def meddles(run: Run) -> float:
-    run.weights.zero_()
+def a_meddler(run: Run) -> float:
+    for tensor in (run.weights, run.inputs, run.targets):
+        tensor.zero_()
     return 1.0
+
+
+@metric(title="Leaves", family="x", source="x", sign=1)
+def leaves(run: Run) -> float:
+    raise SystemExit(0)
+
+
+@metric(title="Interrupts", family="x", source="x", sign=1, cost="free")
+def interrupts(run: Run) -> float:
+    raise KeyboardInterrupt
+
+
+@metric(title="Hoards", family="x", source="x", sign=1, cost="free")
+def hoards(run: Run) -> float:
+    import resource
+
+    return float(len(bytearray(resource.getrlimit(resource.RLIMIT_DATA)[0])))
+"""
+
+# Metrics are measured in the order of their names: a_hangs comes before all others.
+HANGING = """\
+import time
+from suite.metrics import Run, metric
+
+
+@metric(title="Hangs", family="x", source="x", sign=1, cost="free")
+def a_hangs(run: Run) -> float:
+    while True:
+        time.sleep(1)
+"""
+
+# It looks for one input of each set through everything that Python can reach in its process.
+PEEPING = """\
+import gc, json
+from pathlib import Path
+
+import numpy as np
+import torch
+from suite.metrics import Run, metric
+
+WANTED = json.loads(Path(__file__).with_name("wanted.json").read_text())
+
+
+def arrays():
+    seen, todo = set(), [o for o in gc.get_objects() if type(o).__name__ != "frame"]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, torch.Tensor):
+            if one.device.type == "cpu" and one.layout == torch.strided:
+                yield one.detach().numpy()
+        elif isinstance(one, np.ndarray):
+            yield one
+            todo.append(one.base)
+        else:
+            todo += gc.get_referents(one)
+
+
+@metric(title="Peeps", family="x", source="x", sign=1, cost="free")
+def peeps(run: Run) -> dict[str, float]:
+    wanted = {name: np.array(row, dtype=np.float32) for name, row in WANTED.items()}
+    found = dict.fromkeys(wanted, 0.0)
+    own = {id(row) for row in wanted.values()}
+    for array in arrays():
+        if id(array) not in own and array.ndim == 2 and array.shape[1] == 64 and array.dtype == np.float32:
+            for name, row in wanted.items():
+                found[name] += float((array == row).all(1).any())
+    return found
 """
 
 
@@ -136,15 +222,158 @@ def test_installed_packages_bring_metrics_and_data(tmp_path: Path, monkeypatch: 
 
 
 def test_hostile_metrics_are_rows_and_hurt_nobody(place: Path) -> None:
-    before = values(place, "weight_norm")
+    names = ("weight_norm", "training_loss", "hessian_trace")
+    before = [values(place, name) for name in names]
+    with sqlite3.connect(place / ".suite/store.db") as db:
+        db.execute("DELETE FROM metric_values")  # so that they are measured after the meddler, in its process
     (place / "hostile.py").write_text(HOSTILE)
     code, _, err = suite(place, "run", "tasks/tiny/digits.yaml", "--metric", "hostile.py", "--quiet")
     assert code == 1
     assert "tiny/digits: raises: 12 × failed: RuntimeError: no luck" in err
     assert "tiny/digits: dies: 12 × died: its process died (exit code 7)" in err
     assert "not_a_number: 12 × failed: returned nan" in err
-    assert {row["status"] for row in values(place, "meddles")} == {"ok"}
-    assert values(place, "weight_norm") == before
+    assert "tiny/digits: leaves: 12 × failed: SystemExit: 0" in err
+    assert "tiny/digits: interrupts: 12 × failed: KeyboardInterrupt: " in err
+    assert "tiny/digits: hoards: 12 × failed: MemoryError: " in err
+    assert {row["status"] for row in values(place, "a_meddler")} == {"ok"}
+    assert [values(place, name) for name in names] == before
+
+
+@pytest.mark.slow
+def test_a_hanging_metric_is_soon_given_up_and_the_others_are_measured(place: Path) -> None:
+    (place / "hanging.py").write_text(HANGING)
+    code = (
+        "import sys; from pathlib import Path; from rich.console import Console; from suite import pipeline\n"
+        "if __name__ == '__main__':\n"
+        "    options = pipeline.Options(Path('.suite'), metric_files=(Path('hanging.py'),), metric_limit=15.0,"
+        " workers=2, quiet=True)\n"
+        "    print(*pipeline.run([Path('fresh.yaml')], options, Console()), sep='\\n')\n"
+    )
+    (place / "drive.py").write_text(code)
+    (place / "fresh.yaml").write_text(TINY.replace("tiny/digits", "fresh").replace("epochs: 3", "epochs: 2"))
+    done = subprocess.run([sys.executable, "drive.py"], cwd=place, capture_output=True, text=True, check=True)
+    rows = values(place, "a_hangs", "fresh")
+    assert {row["status"] for row in rows} == {"timeout"}
+    reasons = [row["reason"] for row in rows]
+    assert 3 <= reasons.count("took longer than 15 s") <= 6
+    assert reasons.count("not tried: it took too long on 3 values of this task") >= 6
+    assert "fresh: a_hangs" in done.stdout
+    for name in ("sharpness_dimension", "weight_norm", "training_loss"):
+        assert [row["status"] for row in values(place, name, "fresh")] == ["ok"] * 12
+
+
+def test_no_test_data_in_the_process_of_a_metric(tmp_path: Path) -> None:
+    folder = workplace(tmp_path)
+    data = Digits().load((), tmp_path)
+    wanted = {"train": data.train_inputs[5].tolist(), "test": data.test_inputs[5].tolist()}
+    (folder / "wanted.json").write_text(json.dumps(wanted))
+    (folder / "peeping.py").write_text(PEEPING)
+    code, _, err = suite(folder, "run", "tasks/tiny/digits.yaml", "--metric", "peeping.py", "--quiet")
+    assert code == 0, err
+    found = {name: [float(r["value"]) for r in values(folder, "peeps") if r["component"] == name] for name in wanted}
+    assert min(found["train"]) >= 1, "a metric finds what is there"
+    assert found["test"] == [0.0] * 12
+
+
+def test_an_edited_metric_file_is_measured_again(place: Path) -> None:
+    for text, factor in [(METRIC, 1.0), (METRIC.replace("abs().max()", "abs().max() * 2"), 2.0)]:
+        (place / "largest_weight.py").write_text(text)
+        assert suite(place, "run", "tasks/tiny", "--metric", "largest_weight.py", "--quiet")[0] == 0
+        found = [float(row["value"]) for row in values(place, "largest_weight")]
+        if factor == 1.0:
+            first = found
+    assert found == [2 * value for value in first]
+
+
+def test_a_failed_probe_fails_only_what_reads_it(place: Path) -> None:
+    with sqlite3.connect(place / ".suite/store.db") as db:
+        db.execute("UPDATE probes SET status = 'failed', tensors = NULL, reason = 'as a test'")
+        db.execute("DELETE FROM metric_values")
+    folder = Path(".suite")
+    with Store(place / folder, writing=True) as store:
+        calls = _offline_measure(store, place)
+    assert calls["weight_norm"] == calls["learning_rate"] == 12
+    assert "hessian_trace" not in calls
+
+
+def _offline_measure(store: Store, place: Path) -> Counter[str]:
+    """How often each metric is wanted on the tiny grid, by what the laboratory itself says."""
+    made = plan(load_task(place / "tasks/tiny/digits.yaml"), Place.of("cpu", "float32"))
+    laboratory = Laboratory(store, Board(Console(quiet=True), quiet=True))
+    metrics = find_metrics()
+    return Counter(w.metric for points in laboratory._points(made) for w in laboratory._wanted(points, metrics))
+
+
+@pytest.mark.parametrize("names", [("outer", "outer/inner"), ("outer/inner", "outer")])
+def test_results_inside_other_results_are_refused_before_any_work(place: Path, names: tuple[str, str]) -> None:
+    for number, name in enumerate(names):
+        (place / f"{number}.yaml").write_text(TINY.replace("tiny/digits", name))
+    code, _, err = suite(place, "run", "0.yaml", "1.yaml", "--quiet")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "one inside the other" in err
+    assert suite(place, "run", "0.yaml", "--quiet")[0] == 0
+    code, _, err = suite(place, "run", "1.yaml", "--quiet")
+    assert code == 2
+    assert "one inside the other" in err
+    assert len(values(place, "weight_norm", names[0])) == 12
+
+
+def test_versions_and_commit_are_those_of_training(place: Path) -> None:
+    with sqlite3.connect(place / ".suite/store.db") as db:
+        for key, text in db.execute("SELECT key, provenance FROM stacks").fetchall():
+            noted = json.loads(text)
+            assert noted["versions"]["torch"]
+            assert set(noted) >= {"commit", "dirty"}
+            noted["versions"]["torch"], noted["commit"] = "1.0.old", "0123abc"
+            db.execute("UPDATE stacks SET provenance = ? WHERE key = ?", (json.dumps(noted), key))
+    assert suite(place, "run", "tasks/tiny", "--quiet")[0] == 0
+    provenance = json.loads((place / ".suite/reports/results/tiny/digits/provenance.json").read_text())
+    assert (provenance["versions"]["torch"], provenance["commit"]) == ("1.0.old", "0123abc")
+
+
+def test_what_a_killed_run_left_among_the_reports_is_removed(place: Path) -> None:
+    left = place / ".suite/reports/.results-killed"
+    (left / "new").mkdir(parents=True)
+    assert suite(place, "run", "tasks/tiny", "--quiet")[0] == 0
+    assert not left.exists()
+
+
+def test_reports_that_cannot_be_written_are_one_clear_error(place: Path) -> None:
+    shutil.rmtree(place / ".suite/reports")
+    (place / ".suite/reports").write_text("not a folder")
+    for words in (("run", "tasks/tiny"), ("publish", "tasks/tiny", "--results", ".suite/reports/results")):
+        code, _, err = suite(place, *words)
+        assert (code, err.count("\n")) == (2, 1), err
+        assert "results cannot be written there" in err
+
+
+def test_a_disk_that_fills_up_while_results_are_written_keeps_the_old_ones(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(load_task(place / "tasks/tiny/digits.yaml"), Place.of("cpu", "float32"))
+    root = place / ".suite/reports/results"
+    before = (root / "tiny/digits/runs.csv").read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with Store(place / ".suite") as store, pytest.raises(StoreError, match="disk is full"):
+        write_results(made, store, find_metrics(), root)
+    assert (root / "tiny/digits/runs.csv").read_bytes() == before
+    assert not list(root.parent.glob(".results-*"))
+
+
+def test_help_answers_at_once() -> None:
+    program = "import sys, time; t = time.perf_counter(); sys.argv = ['suite', '--help']\nfrom suite.cli import main\n"
+    program += "try: main()\nfinally: print(time.perf_counter() - t, *sys.modules, file=sys.stderr)"
+    seconds = []
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        first, *modules = done.stderr.split()
+        seconds.append(float(first))
+        assert not {"torch", "pandas", "scipy", "sklearn", "pydantic", "matplotlib"} & set(modules)
+    assert min(seconds) < 0.5
 
 
 def test_a_task_is_one_file(place: Path) -> None:
@@ -185,13 +414,27 @@ def test_leaderboard_never_imports_torch(place: Path) -> None:
 def test_interrupt_says_so_and_keeps_what_is_done(tmp_path: Path) -> None:
     folder = workplace(tmp_path)
     process = start(folder, "run", "tasks/tiny", "--quiet")
-    time.sleep(3)
+    while not stacks(folder):  # with one stack trained most of the work is still to come
+        assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode in (0, 130)
-    if process.returncode:
-        assert "goes on from there" in err
-        assert "Traceback" not in err
+    assert process.returncode == 130
+    assert "goes on from there" in err
+    assert "Traceback" not in err
+    kept = stacks(folder)
+    code, _, err = suite(folder, "run", "tasks/tiny", "--quiet")
+    assert code == 0, err
+    assert kept.items() <= stacks(folder).items(), "a stack was trained twice"
+
+
+def stacks(folder: Path) -> dict[str, float]:
+    """The stacks on record and how long each took: a second training would not take the same time to the last bit."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{folder / '.suite/store.db'}?mode=ro", uri=True)) as db:
+            return dict(db.execute("SELECT key, seconds FROM stacks").fetchall())
+    except sqlite3.OperationalError:  # not there yet
+        return {}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +445,10 @@ def test_interrupt_says_so_and_keeps_what_is_done(tmp_path: Path) -> None:
         (("run", "tasks/tiny", "--device", "tpu"), "auto, cpu, cuda"),
         (("run", "tasks/tiny", "--dtype", "int8"), "float32 or float64"),
         (("run", "tasks/tiny", "--metric", "absent.py"), "absent.py"),
-        (("publish", "tasks/tiny/digits.yaml", "--dtype", "float64"), "suite"),
+        (
+            ("publish", "tasks/tiny/digits.yaml", "--dtype", "float64"),
+            "is not trained yet: `suite train tiny/digits` first",
+        ),
         (("leaderboard", "--results", "nowhere"), "nowhere"),
     ],
 )
@@ -216,7 +462,15 @@ def test_bad_input_is_one_clear_error(place: Path, words: tuple[str, ...], said:
 def test_read_only_store_is_one_clear_error(tmp_path: Path) -> None:
     folder = workplace(tmp_path)
     (folder / ".suite").write_text("not a folder")
-    code, _, err = suite(folder, "run", "tasks/tiny")
-    assert code == 2
+    assert_one_clear_error(*suite(folder, "run", "tasks/tiny"))
+    (folder / ".suite").unlink()
+    (folder / ".suite").mkdir(mode=0o555)
+    if os.geteuid() == 0:  # whom a mode does not stop: a file system that nobody can write to
+        (folder / ".suite").rmdir()
+        (folder / ".suite").symlink_to("/sys")
+    assert_one_clear_error(*suite(folder, "run", "tasks/tiny"))
+
+
+def assert_one_clear_error(code: int, _: str, err: str) -> None:
+    assert (code, err.count("\n")) == (2, 1), err
     assert "SUITE_HOME" in err
-    assert "Traceback" not in err

@@ -107,6 +107,18 @@ def test_full_disk_is_said_and_leaves_the_store_whole(tmp_path: Path, monkeypatc
         assert not list(tmp_path.rglob(".tmp-*"))
 
 
+def test_what_a_killed_driver_left_half_written_is_removed(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        kept = store.path(store.keep(b"content"))
+    half = kept.parent / ".tmp-half"
+    half.write_bytes(b"cont")
+    Store(tmp_path).close()
+    assert half.exists(), "a reader must not touch what a driver may be writing"
+    Store(tmp_path, writing=True).close()
+    assert not half.exists()
+    assert kept.exists()
+
+
 def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "file"
     write_atomically(target, b"old")

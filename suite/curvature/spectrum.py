@@ -95,9 +95,13 @@ class DenseSpectra:
     def sharpness_dimension(self, step: Step) -> Estimate:
         """Def. 4.2 to the letter: exponents sorted in each draw, averaged over draws, then summed."""
         exponents = self.exponents(step)
-        total = exponents.sum(0)
-        value = sharpness_dimension(total / self.runs)
-        return _jackknife(value, self.runs, lambda k: sharpness_dimension((total - exponents[k]) / (self.runs - 1)))
+        value = sharpness_dimension(exponents.sum(0) / self.runs)
+
+        def without(k: int) -> float:
+            # summed anew: of a total of −inf nothing can be subtracted
+            return sharpness_dimension(torch.cat([exponents[:k], exponents[k + 1 :]]).sum(0) / (self.runs - 1))
+
+        return _jackknife(value, self.runs, without)
 
     def leading_exponent(self, step: Step) -> Estimate:
         """Mean over minibatches of the largest exponent."""

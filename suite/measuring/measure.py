@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.errors import SuiteError
-from suite.executors import Job, LocalExecutor, Outcome
-from suite.measuring.jobs import Place, Point, Wanted, failed_value, metric_job, probe_job
+from suite.executors import Job, LocalExecutor
+from suite.measuring.jobs import Point, Wanted, metric_job, probe_job
+from suite.measuring.limits import memory_share
+from suite.measuring.place import Place
 from suite.measuring.probes import PROBE_VERSION
+from suite.measuring.rounds import Rounds
 from suite.measuring.train import train_job
 from suite.metrics import Metric
 from suite.progress import Board
@@ -18,7 +21,7 @@ from suite.spec.task import TaskSpec
 from suite.store import Store, StoredProbe
 
 METRIC_LIMIT = 120.0
-"""Seconds that a metric may take on one checkpoint."""
+"""Seconds that a metric may take on one checkpoint: a worker that takes longer is killed."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Plan:
 
     @property
     def environment(self) -> Environment:
-        """The part of the place that is in the keys: the kind of device (`cuda:1` is `cuda`) and the dtype."""
-        return Environment(self.place.device.split(":")[0], self.place.dtype)
+        """The part of the place that is in the keys."""
+        return self.place.environment
 
     def runs(self) -> Iterator[tuple[Cell, str]]:
         """Every cell with its run id."""
@@ -46,12 +49,15 @@ def plan(task: TaskSpec, place: Place) -> Plan:
 
 
 class Laboratory:
-    """Does what is missing of some plans. Training errors end the work; failed probes and metrics are rows."""
+    """Does what is missing of some plans. Training errors end the work; failed probes and metrics are rows.
 
-    def __init__(self, store: Store, executor: LocalExecutor, board: Board) -> None:
-        self.store, self.executor, self.board = store, executor, board
+    Metrics must not meet test data: the executor that `measure` is given is never the one that `train` was given.
+    """
 
-    def train(self, plans: Sequence[Plan]) -> None:
+    def __init__(self, store: Store, board: Board, metric_limit: float = METRIC_LIMIT) -> None:
+        self.store, self.board, self.metric_limit = store, board, metric_limit
+
+    def train(self, plans: Sequence[Plan], executor: LocalExecutor) -> None:
         """Train every stack that is not in the store, longest first.
 
         Raises:
@@ -63,12 +69,11 @@ class Laboratory:
         for p, stack in sorted(missing, key=lambda pair: -_cost(pair[1])):
             key = stack.key(p.environment)
             if key not in keys.values():
-                arguments = (stack, stack.run_ids(p.environment), p.place.device, p.place.dtype)
-                job = Job(p.task.name, train_job, arguments)
+                job = Job(p.task.name, train_job, (stack, p.place))
                 jobs.append(job)
                 keys[id(job)] = key
         failures = []
-        for outcome in self.board.follow("train  ", jobs, self.executor):
+        for outcome in self.board.follow("train  ", jobs, executor):
             if outcome.status == "ok":
                 self.store.record_stack(keys[id(outcome.job)], *outcome.result)
             else:
@@ -76,58 +81,49 @@ class Laboratory:
         if failures:
             raise SuiteError("\n".join(dict.fromkeys(failures)))
 
-    def probe(self, plans: Sequence[Plan]) -> None:
-        """Measure every spectral probe that is not in the store, one job a run."""
-        jobs = []
-        for p in plans:
-            for points in self._points(p):
-                missing = tuple((k, pt) for k, pt in points if not _have(self.store.probe(k)))
-                if missing:
-                    jobs.append(Job(p.task.name, probe_job, (missing, p.place)))
-        for outcome in self.board.follow("probe  ", jobs, self.executor):
-            if outcome.status == "ok":
-                self.store.record_probes(outcome.result)
-            else:
-                points = outcome.job.arguments[0]
-                lost = [StoredProbe(k, pt.run_id, pt.step, None, outcome.status, outcome.reason, outcome.seconds)
-                        for k, pt in points]  # fmt: skip
-                self.store.record_probes(lost)
-
-    def measure(self, plans: Sequence[Plan], metrics: dict[str, Metric], files: tuple[Path, ...]) -> None:
-        """Measure every value that is not in the store, one job a run; whoever breaks a job is then tried alone."""
+    def probe(self, plans: Sequence[Plan], executor: LocalExecutor) -> None:
+        """Measure every spectral probe that is not in the store, one job a checkpoint."""
         jobs = [
-            Job(p.task.name, metric_job, (wanted, files, p.place), METRIC_LIMIT)
+            Job(p.task.name, probe_job, (key, point, p.place))
+            for p in plans
+            for points in self._points(p)
+            for key, point in points
+            if not _have(self.store.probe(key))
+        ]
+        for o in self.board.follow("probe  ", jobs, executor):
+            key, point, _ = o.job.arguments
+            lost = StoredProbe(key, point.run_id, point.step, None, o.status, o.reason, o.seconds)
+            self.store.record_probes([o.result if o.status == "ok" else lost])
+
+    def measure(
+        self, plans: Sequence[Plan], metrics: dict[str, Metric], files: tuple[Path, ...], executor: LocalExecutor
+    ) -> None:
+        """Measure every value that is not in the store, one job a run; whoever breaks a job is then set apart."""
+        share, rounds = memory_share(executor.workers), Rounds(metrics, self.store.record_values)
+        jobs = [
+            Job(p.task.name, metric_job, (wanted, files, p.place, _memory(p.place, share)), self.metric_limit)
             for p in plans
             for points in self._points(p)
             if (wanted := tuple(self._wanted(points, metrics)))
         ]
-        broken = [o for o in self.board.follow("measure", jobs, self.executor) if not self._recorded(o)]
-        alone = [
-            Job(o.job.group, metric_job, ((want,), *o.job.arguments[1:]), METRIC_LIMIT)
-            for o in broken
-            for want in o.job.arguments[0]
-        ]
-        for outcome in self.board.follow("retry  ", alone, self.executor):
-            if not self._recorded(outcome):
-                want = outcome.job.arguments[0][0]
-                metric = metrics[want.metric]
-                row = failed_value(want, metric, outcome.status, outcome.reason, outcome.seconds)
-                self.store.record_values([row])
-
-    def _recorded(self, outcome: Outcome) -> bool:
-        if outcome.status == "ok":
-            self.store.record_values(outcome.result)
-        return outcome.status == "ok"
+        stage = "measure"
+        while jobs:
+            left: list[Job] = []
+            for outcome in self.board.follow(stage, jobs, executor, rounds.revise):
+                left += rounds.settle(outcome)
+            jobs, stage = left, "retry  "
 
     def _wanted(self, points: Iterable[tuple[str, Point]], metrics: dict[str, Metric]) -> Iterator[Wanted]:
-        for probe_key, point in points:
-            probe = self.store.probe(probe_key)
-            if probe is None or not isinstance(probe.tensors, str):
-                continue  # the probe's own row says why there is nothing to measure here
+        for probe_name, point in points:
+            probe = self.store.probe(probe_name)
+            tensors = probe.tensors if probe else None
             for metric in metrics.values():
-                key = value_key(point, metric, probe_key)
+                if metric.reads_spectrum and not isinstance(tensors, str):
+                    continue  # the probe's own row says why there is nothing to measure here
+                key = value_key(point, metric, probe_name)
                 if not any(value.status == "ok" for value in self.store.values(key)):
-                    yield Wanted(key, point, metric.name, self.store.path(probe.tensors))
+                    file = self.store.path(str(tensors)) if metric.reads_spectrum else None
+                    yield Wanted(key, point, metric.name, file)
 
     def _points(self, p: Plan) -> Iterator[list[tuple[str, Point]]]:
         """The checkpoints of each run, by probe key."""
@@ -151,9 +147,18 @@ def probe_key(run_id: str, step: int, task: TaskSpec) -> str:
 
 
 def value_key(point: Point, metric: Metric, probe: str) -> str:
-    """The name of a value: run, checkpoint, metric and its version, and the probe if the metric reads one."""
-    read = probe if metric.cost == "spectrum" else ""
-    return digest("value", point.run_id, point.step, metric.name, metric.version, read)
+    """The name of a value: run, checkpoint, metric and its version, and the probe if the metric reads one.
+
+    A metric given by path has no version that anyone keeps: what its file says is in the name, too.
+    """
+    read = probe if metric.reads_spectrum else ""
+    text = [metric.fingerprint] if metric.fingerprint else []
+    return digest("value", point.run_id, point.step, metric.name, metric.version, read, *text)
+
+
+def _memory(place: Place, share: int) -> int | None:
+    """The limit on a metric's memory; none on CUDA, which maps far more than it uses."""
+    return share if place.environment.device == "cpu" else None
 
 
 def _have(probe: StoredProbe | None) -> bool:

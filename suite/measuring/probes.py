@@ -50,6 +50,14 @@ def load_spectrum(spec: DenseSpectrum | LanczosSpectrum, tensors: dict[str, Tens
     return LanczosMeasure.from_arrays(tensors)
 
 
+def retried(tensors: dict[str, Tensor]) -> str:
+    """What a stored probe has to say of itself: whether the solver failed in its dtype, and how often; else nothing."""
+    flags = tensors.get("retried")
+    if flags is None or not bool(flags.any()):
+        return ""
+    return f"{int(flags.sum())} of {len(flags)} spectra computed again in float64: the solver did not converge"
+
+
 def minibatch(draw: int, batch: int, size: int) -> Tensor:
     """Indices of a probe's minibatch, int64 on the CPU: a function of the draw and the sizes alone.
 

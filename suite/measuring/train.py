@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from suite.executors import Progress
+from suite.measuring.place import Place
+from suite.measuring.provenance import device_name, software
 from suite.spec.cells import Stack
 from suite.store import StoredCheckpoint, StoredRun
 from suite.training.problem import load_problem, load_test_split
@@ -22,36 +21,26 @@ from suite.training.stacked import train_stack
 Trained = tuple[tuple[StoredRun, ...], float, dict[str, Any]]
 
 
-def train_job(stack: Stack, run_ids: tuple[str, ...], device: str, dtype: str, progress: Progress) -> Trained:
+def train_job(stack: Stack, place: Place, progress: Progress) -> Trained:
     """Train a stack; its runs with their tensors as safetensors bytes, the seconds it took, and its provenance."""
-    prepare(device)
+    place.prepare()
     start = time.perf_counter()
-    task, at, kind = stack.cells[0].task, torch.device(device), getattr(torch, dtype)
-    problem = load_problem(task, at, kind)
-    records = train_stack(stack, problem, load_test_split(task, at, kind), progress)
+    try:
+        records, description = _train(stack, place, progress)
+    except RuntimeError:
+        place.leave_if_unusable()
+        raise
+    run_ids = stack.run_ids(place.environment)
     runs = tuple(_stored(run_id, record) for run_id, record in zip(run_ids, records, strict=True))
-    provenance = {"device_name": device_name(device), "data": asdict(problem.description)}
+    provenance = {"device_name": device_name(place.device), "data": description, **software()}
     return runs, time.perf_counter() - start, provenance
 
 
-def device_name(device: str) -> str:
-    """What people call the device, such as "NVIDIA H200" or "AMD EPYC"."""
-    if device != "cpu":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def prepare(device: str) -> None:
-    """Settings of a worker that decide the bits of its results: one thread a worker, no reduced precision on CUDA."""
-    torch.set_num_threads(1)
-    if device != "cpu":
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+def _train(stack: Stack, place: Place, progress: Progress) -> tuple[tuple[RunRecord, ...], dict[str, Any]]:
+    task = stack.cells[0].task
+    test = load_test_split(task, place.device, place.dtype)  # first: then both parts come of one reading
+    problem = load_problem(task, place.device, place.dtype)
+    return train_stack(stack, problem, test, progress), asdict(problem.description)
 
 
 def _stored(run_id: str, record: RunRecord) -> StoredRun:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
 from suite.curvature.spectrum import Estimate
-from suite.errors import BadInput
+from suite.errors import BadInput, first_line
 from suite.metrics.run import Run
 
 Value = float | Estimate
@@ -34,8 +35,9 @@ class Metric:
         source: paper and equation.
         sign: +1 if its authors expect the gap to grow with it, −1 if to shrink.
         version: raised whenever its values change; old values are then measured again.
-        cost: what it takes beyond the shared probes.
+        cost: `spectrum` reads the shared spectral probe, `forward` evaluates the network, `free` does neither.
         trivial: True for predictors that any real metric must beat.
+        fingerprint: sha256 of the file for metrics given by path, whose version nobody keeps; else empty.
     """
 
     name: str
@@ -47,6 +49,12 @@ class Metric:
     version: int = 1
     cost: Cost = "spectrum"
     trivial: bool = False
+    fingerprint: str = ""
+
+    @property
+    def reads_spectrum(self) -> bool:
+        """Whether the metric is given the spectral probe; without it nothing is measured where the probe failed."""
+        return self.cost == "spectrum"
 
 
 def metric(
@@ -78,20 +86,22 @@ def find_metrics(files: Iterable[Path] = ()) -> dict[str, Metric]:
     for entry in entry_points(group="suite.metrics"):
         try:
             modules.append(importlib.import_module(entry.module))
-        except Exception as error:
-            raise BadInput(f"entry point {entry.name} ({entry.value}): {_line(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise BadInput(f"entry point {entry.name} ({entry.value}): {first_line(error)}") from error
     found: dict[str, Metric] = {}
     homes: dict[str, str] = {}
-    for module in [*modules, *(_from_file(path) for path in files)]:
+    for module, fingerprint in [*((module, "") for module in modules), *(_from_file(path) for path in files)]:
         for one in vars(module).values():
             if isinstance(one, Metric) and one.measure.__module__ == module.__name__:
                 if one.name in found:
                     raise BadInput(f"two metrics are called {one.name}: {homes[one.name]} and {module.__file__}")
-                found[one.name], homes[one.name] = one, str(module.__file__)
+                found[one.name] = replace(one, fingerprint=fingerprint)
+                homes[one.name] = str(module.__file__)
     return dict(sorted(found.items()))
 
 
-def _from_file(path: Path) -> ModuleType:
+def _from_file(path: Path) -> tuple[ModuleType, str]:
+    """The module that a file makes, and the file's fingerprint."""
     name = f"suite_metric_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
@@ -100,12 +110,8 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise BadInput(f"{path}: cannot be imported: {_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"{path}: cannot be imported: {first_line(error)}") from error
     if not any(isinstance(one, Metric) for one in vars(module).values()):
         raise BadInput(f"{path}: defines no metric; put `@metric(…)` of suite.metrics.registry before its function")
-    return module
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return module, hashlib.sha256(path.read_bytes()).hexdigest()

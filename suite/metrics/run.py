@@ -14,8 +14,6 @@ from suite.spec.seeds import seed_of
 from suite.spec.task import TaskSpec
 from suite.spec.training import SGD
 
-_CHUNK = 4096
-
 
 @dataclass(frozen=True)
 class Run:
@@ -28,9 +26,11 @@ class Run:
         weights: flat parameters `[d]`.
         initial: flat parameters before training `[d]`.
         batch_loss: mean training loss of (flat parameters, inputs, targets), differentiable twice.
+        whole_loss: mean loss on the whole training set of flat parameters, in pieces that fit into memory; a scalar.
         inputs: the training inputs `n × …`.
         targets: the training targets.
-        spectrum: the Hessian's spectral probe at these weights, as the task's `probes.spectrum` asks.
+        probe: the Hessian's spectral probe at these weights, as the task's `probes.spectrum` asks; None for a metric
+            that does not say that it reads one.
     """
 
     key: str
@@ -39,9 +39,21 @@ class Run:
     weights: Tensor
     initial: Tensor
     batch_loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    whole_loss: Callable[[Tensor], Tensor]
     inputs: Tensor
     targets: Tensor
-    spectrum: Spectrum
+    probe: Spectrum | None
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """The spectral probe.
+
+        Raises:
+            ValueError: the metric did not say that it reads it.
+        """
+        if self.probe is None:
+            raise ValueError('no spectrum here: a metric that reads it says so, @metric(…, cost="spectrum")')
+        return self.probe
 
     @property
     def learning_rate(self) -> float:
@@ -72,14 +84,8 @@ class Run:
 
     def training_loss(self, weights: Tensor | None = None) -> float:
         """Mean loss on the whole training set, at `weights` or at the run's own."""
-        at = self.weights if weights is None else weights
-        total = 0.0
         with torch.no_grad():
-            for inputs, targets in zip(
-                torch.split(self.inputs, _CHUNK), torch.split(self.targets, _CHUNK), strict=True
-            ):
-                total += float(self.batch_loss(at, inputs, targets)) * len(inputs)
-        return total / len(self.inputs)
+            return float(self.whole_loss(self.weights if weights is None else weights))
 
     def seed(self, purpose: str) -> int:
         """A seed for this run, checkpoint and purpose."""

@@ -25,9 +25,20 @@ def hessian_frobenius(run: Run) -> Estimate:
     return run.spectrum.frobenius()
 
 
-@metric(title="Edge ratio η λ_max / 2", family="spectrum", source="Cohen et al. 2021 (edge of stability: 1)", sign=1)
+@metric(
+    title="Edge ratio η (λ_max + ω) / 2 (1 + μ)",
+    family="spectrum",
+    source="Cohen et al. 2021, §2 and App. B (edge of stability: 1)",
+    sign=1,
+    version=2,
+)
 def edge_ratio(run: Run) -> Estimate:
-    """How far from the edge of stability the largest eigenvalue of H_B is: 1 at the edge, beyond it above."""
-    top = run.spectrum.max_eigenvalue()
-    scale = run.learning_rate / 2
-    return Estimate(scale * top.value, None if top.standard_error is None else scale * top.standard_error)
+    """How far from the edge of stability the largest eigenvalue of H_B is: 1 at the edge, beyond it above.
+
+    SGD with heavy-ball momentum μ and weight decay ω is stable on a quadratic up to η (λ + ω) = 2 (1 + μ). AdamW's edge
+    is one of its preconditioned Hessian: there is no value there.
+    """
+    top, step = run.spectrum.max_eigenvalue(), run.optimizer_step
+    scale = step.learning_rate / (2 * (1 + step.momentum))
+    error = None if top.standard_error is None else scale * top.standard_error
+    return Estimate(scale * (top.value + step.weight_decay), error)

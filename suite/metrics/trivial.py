@@ -40,7 +40,7 @@ def steps(run: Run) -> float:
     return float(run.step)
 
 
-@metric(title="Training loss", family="trivial", source=_OWN, sign=-1, cost="forward", trivial=True)
+@metric(title="Training loss", family="trivial", source=_OWN, sign=-1, version=2, cost="forward", trivial=True)
 def training_loss(run: Run) -> float:
     """Mean loss on the training set: what fits less, overfits less."""
     return run.training_loss()

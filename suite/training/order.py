@@ -19,4 +19,7 @@ def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
 def stacked_order(seeds: Sequence[int], epoch: int, size: int, device: torch.device) -> Tensor:
     """One permutation per cell, `[cells, size]` on the device, in one transfer."""
     by_seed = {seed: epoch_order(seed, epoch, size) for seed in dict.fromkeys(seeds)}
-    return torch.stack([by_seed[seed] for seed in seeds]).to(device, non_blocking=True)
+    order = torch.stack([by_seed[seed] for seed in seeds])
+    if device.type == "cuda":
+        order = order.pin_memory()  # from pageable memory a transfer is never asynchronous
+    return order.to(device, non_blocking=True)

@@ -27,10 +27,12 @@ class RunRecord:
     """One run.
 
     Attributes:
-        status: `finished`; `stopped` by a stop rule; `diverged`: frozen at its last weights of finite, bounded loss.
+        status: `finished`; `stopped` by a stop rule; `diverged`: its loss went beyond `stop.diverged_above`.
         initial: weights before the first step, `[d]` on the CPU.
-        checkpoints: by ascending step; the last is the end of the run.
-        trajectory: the last iterates `[k, d]` on the CPU, oldest first, or None if none were asked for.
+        checkpoints: by ascending step, each step once; the last is the end of the run. A diverged run ends at its last
+            weights that are known to be of bounded loss: on the minibatch that was met there and on the training set.
+        trajectory: the last iterates `[k, d]` on the CPU, oldest first, or None if none were asked for; a diverged run
+            stays at its last weights.
     """
 
     status: Status

@@ -31,15 +31,20 @@ _CHECK_STEPS = 100
 _MOST_TRAJECTORY_BYTES = 4 * 2**30
 
 Progress = Callable[[int, int], None]
-Step = Callable[..., tuple[Tensor, State, Tensor, Tensor]]
+Step = Callable[..., tuple[Tensor, Tensor, State, Tensor, Tensor]]
 
 
 @dataclass
 class _Live:
-    """The cells still training. Tensors have one row a cell; `index` are the cells' places in the stack."""
+    """The cells still training. Tensors have one row a cell; `index` are the cells' places in the stack.
+
+    `before` are the weights one step earlier; in a frozen cell the last ones whose loss was bounded, and its `weights`
+    mean nothing. `steps` are the steps taken from weights of bounded loss.
+    """
 
     index: list[int]
     weights: Tensor
+    before: Tensor
     state: State
     hyper: Hyper
     alive: Tensor
@@ -53,7 +58,8 @@ class _Live:
         state, hyper = tuple(s[at] for s in self.state), {k: v[at] for k, v in self.hyper.items()}
         recent = None if self.recent is None else self.recent[at]
         index = [self.index[p] for p in places]
-        return _Live(index, self.weights[at], state, hyper, self.alive[at], self.steps[at], recent)
+        before = self.before[at]
+        return _Live(index, self.weights[at], before, state, hyper, self.alive[at], self.steps[at], recent)
 
 
 @dataclass
@@ -106,7 +112,7 @@ class _Trainer:
         live, runs = self._start()
         keep = set(self.spec.checkpoint_steps(len(self.problem.train)))
         if 0 in keep:
-            self._record(live, runs, range(len(live.index)), 0)
+            self._record(live, runs, 0)
         order: Tensor | None = None
         for step in range(self.total):
             epoch, place = divmod(step, self.per_epoch)
@@ -115,7 +121,7 @@ class _Trainer:
             self._advance(live, step, order, place)
             done = step + 1
             if done in keep and done < self.total:
-                self._record(live, runs, range(len(live.index)), done)
+                self._record(live, runs, done)
             if done % self.check_every == 0 and done < self.total:
                 left = self._retire(live, runs, done)
                 if len(left) < len(live.index):
@@ -124,7 +130,7 @@ class _Trainer:
                         break
                 progress(done, self.total)
         if live.index:
-            self._finish(live, runs)
+            self._end(live, runs, [(place, "finished") for place in range(len(live.index))], self.total)
         progress(self.total, self.total)
         return tuple(RunRecord(r.status, r.initial, tuple(r.checkpoints), r.trajectory) for r in runs)
 
@@ -139,6 +145,7 @@ class _Trainer:
         live = _Live(
             list(range(len(initial))),
             weights,
+            weights.clone(),  # tracing takes one tensor given twice for one argument
             state,
             hyperparameters(optimizers, weights),
             alive,
@@ -171,8 +178,8 @@ class _Trainer:
         if live.step_function is None:
             live.step_function = self._trace(live, inputs, targets, factor)
         with torch.no_grad():
-            live.weights, live.state, live.alive, live.steps = live.step_function(
-                live.weights, live.state, live.alive, live.steps, live.hyper, factor, inputs, targets
+            live.weights, live.before, live.state, live.alive, live.steps = live.step_function(
+                live.weights, live.before, live.state, live.alive, live.steps, live.hyper, factor, inputs, targets
             )
             if live.recent is not None:
                 live.recent[:, step % self.spec.trajectory] = live.weights
@@ -182,26 +189,24 @@ class _Trainer:
         update, _ = stacked_optimizer([self.cells[i].task.training.optimizer for i in live.index], live.weights)
         limit = self.spec.stop.diverged_above
 
-        def step(w, state, alive, steps, hyper, factor, inputs, targets):  # type: ignore[no-untyped-def]
+        def step(w, before, state, alive, steps, hyper, factor, inputs, targets):  # type: ignore[no-untyped-def]
             gradient, loss = gradients(w, inputs, targets)
             alive = alive & (loss < limit).unsqueeze(1)  # NaN compares false
             moved, new_state = update(w, gradient, state, hyper, factor)
-            # a frozen cell keeps its last weights of bounded loss; its state no longer matters
-            return torch.where(alive, moved, w), new_state, alive, steps + alive[:, 0]
+            # the loss is that of w: where it is not bounded the cell is frozen, that is `before` stays what it was;
+            # its weights and its state go on to nowhere, at no cost to the others
+            return moved, torch.where(alive, w, before), new_state, alive, steps + alive[:, 0]
 
-        example = (live.weights, live.state, live.alive, live.steps, live.hyper, factor, inputs, targets)
+        example = (live.weights, live.before, live.state, live.alive, live.steps, live.hyper, factor, inputs, targets)
         traced: Step = make_fx(step)(*example)
         return traced
 
     def _retire(self, live: _Live, runs: list[_Run], done: int) -> list[int]:
         """Take out diverged cells and those whose stop rule holds; the places of the others."""
-        alive = live.alive[:, 0].tolist()
-        reached = self._reached(live)
-        out = [p for p in range(len(alive)) if not alive[p] or reached[p]]
-        for place in out:
-            runs[live.index[place]].status = "stopped" if alive[place] else "diverged"
-        self._record(live, runs, out, done, last=True)
-        return [p for p in range(len(alive)) if p not in out]
+        alive, reached = live.alive[:, 0].tolist(), self._reached(live)
+        out = [place for place in range(len(alive)) if not alive[place] or reached[place]]
+        self._end(live, runs, [(place, "stopped") for place in out], done)
+        return [place for place in range(len(alive)) if place not in out]
 
     def _reached(self, live: _Live) -> list[bool]:
         stop = self.spec.stop
@@ -214,23 +219,57 @@ class _Trainer:
             for loss, accuracy in measured
         ]
 
-    def _finish(self, live: _Live, runs: list[_Run]) -> None:
-        for place, alive in enumerate(live.alive[:, 0].tolist()):
-            runs[live.index[place]].status = "finished" if alive else "diverged"
-        self._record(live, runs, range(len(live.index)), self.total, last=True)
+    def _record(self, live: _Live, runs: list[_Run], done: int) -> None:
+        """Keep a checkpoint of every cell that has come so far; a frozen one has its last already, or gets it later."""
+        places = [place for place, steps in enumerate(live.steps.tolist()) if steps == done]
+        if places:
+            at = torch.tensor(places, device=self.device)
+            for place, point in zip(places, self._points(live.weights[at], [done] * len(places)), strict=True):
+                runs[live.index[place]].checkpoints.append(point)
 
-    def _record(self, live: _Live, runs: list[_Run], places: Sequence[int], done: int, last: bool = False) -> None:
-        """Evaluate and keep the weights of the cells at these places."""
-        if not len(places):
+    def _end(self, live: _Live, runs: list[_Run], ends: Sequence[tuple[int, Status]], done: int) -> None:
+        """The last checkpoint of the cells at these places, and the status of those that did not diverge."""
+        if not ends:
             return
-        at = torch.tensor(list(places), device=self.device)
-        weights = live.weights[at]
+        at = torch.tensor([place for place, _ in ends], device=self.device)
+        alive, steps = live.alive[at, 0], live.steps[at]
+        weights = torch.where(live.alive[at], live.weights[at], live.before[at])
+        points = self._points(weights, torch.where(alive, steps, (steps - 1).clamp(min=0)).tolist())
+        healthy = [a and self._bounded(point) for a, point in zip(alive.tolist(), points, strict=True)]
+        blown = [row for row, a in enumerate(alive.tolist()) if a and not healthy[row]]
+        if blown:  # by its very last step, whose loss no further step has looked at
+            again = self._points(live.before[at[blown]], (steps[blown] - 1).tolist())
+            points = [again[blown.index(row)] if row in blown else point for row, point in enumerate(points)]
+        for row, (place, status) in enumerate(ends):
+            run = runs[live.index[place]]
+            run.status = status if healthy[row] else "diverged"
+            self._close(run, points[row])
+            if live.recent is not None:
+                run.trajectory = self._trajectory(live.recent[place], run.checkpoints[-1], done)
+
+    def _close(self, run: _Run, end: Checkpoint) -> None:
+        """Let `end` be the run's last checkpoint, or where its loss is not bounded the last one before that is."""
+        kept = [point for point in run.checkpoints if point.step < end.step]
+        if run.status == "diverged" and not self._bounded(end):
+            kept = [point for point in kept if self._bounded(point)]
+            start = run.initial.to(self.device)[None]
+            run.checkpoints = kept or self._points(start, [0])
+        else:
+            run.checkpoints = [*kept, end]
+
+    def _bounded(self, point: Checkpoint) -> bool:
+        return point.train_loss < self.spec.stop.diverged_above
+
+    def _points(self, weights: Tensor, steps: Sequence[int]) -> list[Checkpoint]:
+        """Checkpoints of these weights, one row a cell, evaluated on both sets."""
         train = evaluate(self.problem, weights, self.problem.train).tolist()
         test = evaluate(self.problem, weights, self.test).tolist()
-        steps, kept = live.steps[at].tolist(), weights.cpu()
-        for row, place in enumerate(places):
-            run = runs[live.index[place]]
-            run.checkpoints.append(Checkpoint(steps[row], kept[row].clone(), *train[row], *test[row]))
-            if last and live.recent is not None:
-                # the ring's oldest iterate comes first; a run shorter than the ring begins with copies of step 0
-                run.trajectory = live.recent[place].roll(-(done % self.spec.trajectory), 0).cpu().clone()
+        kept = weights.cpu()
+        return [Checkpoint(step, kept[row].clone(), *train[row], *test[row]) for row, step in enumerate(steps)]
+
+    def _trajectory(self, recent: Tensor, end: Checkpoint, done: int) -> Tensor:
+        """A cell's ring, its oldest iterate first; a run shorter than the ring begins with copies of step 0."""
+        length = self.spec.trajectory
+        rows = recent.roll(-(done % length), 0).cpu().clone()
+        rows[length - min(length, done - end.step) :] = end.weights
+        return rows

@@ -11,7 +11,6 @@ import torch
 from suite.curvature.spectrum import DenseSpectra, Estimate
 from suite.errors import BadInput
 from suite.metrics import Run, find_metrics
-from suite.metrics.run import _CHUNK
 from suite.spec.task import TaskSpec
 
 EIGENVALUES = [[3.0, 0.5, -1.0], [5.0, 0.5, -1.0]]
@@ -33,17 +32,22 @@ def run(**optimizer: object) -> Run:
         }
     )
     rows = [torch.tensor(row, dtype=torch.float64) for row in EIGENVALUES]
-    count = _CHUNK + 10
+    inputs, targets = torch.arange(100).float() / 100, torch.ones(100)
+
+    def loss(w: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x * w.sum() - y).square().mean()
+
     return Run(
         key="key",
         task=task,
         step=70,
         weights=torch.tensor([1.0, 2.0, 2.0, 0.0, 0.0]),
         initial=torch.tensor([1.0, 2.0, 0.0, 0.0, 0.0]),
-        batch_loss=lambda w, x, y: (x * w.sum() - y).square().mean(),
-        inputs=torch.arange(count).float() / count,
-        targets=torch.ones(count),
-        spectrum=DenseSpectra.of(rows, 5, [False, False]),
+        batch_loss=loss,
+        whole_loss=lambda w: loss(w, inputs, targets),
+        inputs=inputs,
+        targets=targets,
+        probe=DenseSpectra.of(rows, 5, [False, False]),
     )
 
 
@@ -65,7 +69,7 @@ CASES = {
     "hessian_trace": 3.5,
     "largest_eigenvalue": 4.0,
     "hessian_frobenius": math.sqrt((9 + 0.25 + 1 + 25 + 0.25 + 1) / 2),
-    "edge_ratio": 0.25 * 4.0,
+    "edge_ratio": 0.5 * (4.0 + 0.01) / 2,
     "weight_norm": 3.0,
     "distance_from_initialisation": 2.0,
     "learning_rate": 0.5,
@@ -87,10 +91,29 @@ def test_every_metric_in_the_package_has_a_case() -> None:
     assert set(find_metrics()) == {*CASES, "training_loss", "random_number"}
 
 
-def test_training_loss_is_over_the_whole_set_in_chunks() -> None:
+def test_training_loss_is_over_the_whole_set_at_any_weights() -> None:
     one = run()
     whole = float(one.batch_loss(one.weights, one.inputs, one.targets))
-    assert find_metrics()["training_loss"].measure(one) == pytest.approx(whole, rel=1e-6)
+    assert find_metrics()["training_loss"].measure(one) == whole
+    assert one.training_loss(torch.zeros(5)) == 1.0
+
+
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.0, 0.3), (0.9, 0.0), (0.9, 0.3)])
+def test_edge_ratio_is_one_where_the_optimizer_stops_converging(momentum: float, decay: float) -> None:
+    rate, top = 0.5, 4.0  # the largest eigenvalue, on average over the draws
+    value = find_metrics()["edge_ratio"].measure(run(momentum=momentum, weight_decay=decay))
+    assert isinstance(value, Estimate)
+    # at an eigenvalue scaled to ratio 1, and beside it: the optimizer's own map on a quadratic, its spectral radius
+    curvature = (top + decay) / value.value
+    for factor, stable in [(0.999, True), (1.001, False)]:
+        a = factor * curvature
+        jacobian = torch.tensor([[1 - rate * a, -rate * momentum], [a, momentum]], dtype=torch.float64)
+        assert (float(torch.linalg.eigvals(jacobian).abs().max()) <= 1) == stable
+
+
+def test_there_is_no_edge_ratio_of_adamw() -> None:
+    with pytest.raises(ValueError, match="adamw"):
+        find_metrics()["edge_ratio"].measure(run(kind="adamw"))
 
 
 def test_random_number_is_the_runs_own() -> None:
@@ -117,6 +140,7 @@ def test_optimizer_step_is_sgds_alone() -> None:
         ("x = 1\n", "defines no metric"),
         ("import absent_module\n", "cannot be imported: ModuleNotFoundError"),
         ("raise SystemError('boo')\n", "cannot be imported: SystemError: boo"),
+        ("raise SystemExit(0)\n", "cannot be imported: SystemExit: 0"),
         (
             "from suite.metrics import metric\n@metric(title='x', family='x', source='x', sign=1)\n"
             "def weight_norm(run): return 0.0\n",

@@ -6,7 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load
 
+import suite.training.problem as problem_module
+from suite.measuring.place import WORKER_VARIABLES, Place
+from suite.measuring.train import train_job
 from suite.spec.cells import Cell, Stack, stacks
 from suite.spec.task import TaskSpec
 from suite.training.problem import load_problem, load_test_split
@@ -140,6 +144,88 @@ def test_diverged_cell_is_frozen_marked_and_leaves_the_others_alone() -> None:
     assert relative(calm.checkpoints[-1].weights, alone.checkpoints[-1].weights) < 1e-9
 
 
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 50, 300])
+def test_a_diverged_cell_ends_at_weights_of_bounded_loss(loss: str, steps: int) -> None:
+    rates: dict[str, list[float]] = {"training.optimizer.learning_rate": [0.05, 30.0, 1000.0, 1e12, 1e25]}
+    spec = task(training={"steps": steps, "loss": loss}, grid=rates)
+    problem = load_problem(spec, CPU, torch.float32)
+    records = train(spec)
+    for record in records:
+        (end,) = record.checkpoints
+        assert end.train_loss < 1e6
+        assert float(problem.loss(end.weights, problem.train.inputs, problem.train.targets)) < 1.1e6
+        assert end.step == steps if record.status == "finished" else end.step < steps
+    # the last step's blow-up is seen, too, although no further step looks at its loss
+    assert [record.status for record in records][-2:] == ["diverged", "diverged"]
+
+
+def test_a_diverged_cell_keeps_the_weights_right_before_it_diverged() -> None:
+    """Its end is an iterate of the plain loop, and one step further the loss is beyond the limit."""
+    spec = task(training={"steps": 300, "loss": "mse"}, grid={"training.optimizer.learning_rate": [30.0]})
+    (stack,), problem = stacks(spec), load_problem(spec, CPU, torch.float64)
+    (record,) = train(spec, torch.float64)
+    end = record.checkpoints[-1]
+    assert record.status == "diverged"
+    assert end.step > 0
+    assert relative(end.weights, train_cell(stack.cells[0], problem, end.step)) < 1e-9
+    beyond = train_cell(stack.cells[0], problem, end.step + 1)
+    assert not float(problem.loss(beyond, problem.train.inputs, problem.train.targets)) < 1e6
+
+
+def test_no_step_twice_and_no_unbounded_weights_in_a_diverged_trajectory() -> None:
+    spec = task(
+        kind="trajectory",
+        training={
+            "steps": 250,
+            "loss": "mse",
+            "trajectory": 120,
+            "checkpoints": {"kind": "even", "count": 250, "initial": True},
+        },
+        grid={"training.optimizer.learning_rate": [0.05, 30.0, 1000.0, 1e12]},
+    )
+    records = train(spec)
+    assert [record.status for record in records] == ["finished", "diverged", "diverged", "diverged"]
+    for record in records:
+        steps = [c.step for c in record.checkpoints]
+        assert steps == sorted(set(steps))
+        assert all(c.train_loss < 1e6 for c in record.checkpoints)
+        assert record.trajectory is not None
+        assert record.trajectory.isfinite().all()
+        assert torch.equal(record.trajectory[-1], record.checkpoints[-1].weights)
+
+
+def test_a_stop_at_a_checkpoint_is_one_checkpoint() -> None:
+    spec = task(
+        kind="trajectory",
+        training={
+            "steps": 44 * 3 * 10,  # three epochs are the first look at the stack
+            "stop": {"train_accuracy": 0.5},
+            "checkpoints": {"kind": "even", "count": 10},
+        },
+    )
+    for record in train(spec):
+        assert record.status == "stopped"
+        steps = [c.step for c in record.checkpoints]
+        assert steps == list(range(132, steps[-1] + 1, 132))
+
+
+def test_a_problem_is_no_view_of_what_is_kept_and_has_no_test_data() -> None:
+    spec = task()
+    first = load_problem(spec, CPU, torch.float32)
+    expected = first.train.inputs.clone()
+    first.train.inputs.zero_()
+    first.train.targets.zero_()
+    second = load_problem(spec, CPU, torch.float32)
+    assert torch.equal(second.train.inputs, expected)
+    assert second.train.targets.any()
+    problem_module._kept.clear()
+    load_problem(spec, CPU, torch.float32)
+    (kept,) = problem_module._kept.values()
+    assert kept.test is None
+    assert all(part is None or part.base is None for part in kept.train)
+
+
 def test_stop_rule_ends_the_run_and_the_step_is_recorded() -> None:
     spec = task(training={"steps": 2000, "stop": {"train_accuracy": 0.9}})
     for record in train(spec):
@@ -176,10 +262,28 @@ def test_recorded_losses_and_accuracies_are_those_of_the_weights() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_agrees_with_cpu() -> None:
-    spec = task()
-    (stack,) = stacks(spec)
-    device = torch.device("cuda")
-    problem, test = load_problem(spec, device, torch.float64), load_test_split(spec, device, torch.float64)
-    for a, b in zip(train(spec, torch.float64), train_stack(stack, problem, test), strict=True):
-        assert relative(b.checkpoints[-1].weights, a.checkpoints[-1].weights) < 1e-9
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "heavy-ball", "adamw"])
+@pytest.mark.parametrize("kind", ["mlp", "transformer"])
+def test_cuda_agrees_with_cpu_and_with_itself(
+    optimizer: dict[str, object], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in WORKER_VARIABLES.items():
+        monkeypatch.setenv(variable, value)
+    changes: dict[str, object] = {"training": {"optimizer": optimizer}}
+    changes["grid"] = {"training.optimizer.learning_rate": [0.003, 0.01], "seed": [0, 1]}
+    if kind == "transformer":
+        changes["data"] = {"kind": "modular", "modulus": 11, "operation": "add", "encoding": "tokens"} | {
+            "train_fraction": 0.6
+        }
+        changes["model"] = {"kind": "transformer", "layers": 1, "width": 16, "heads": 2}
+    spec = task(**changes)
+    place = Place.of("cuda:0", "float64")
+    try:
+        place.prepare()
+        first, second = (train_job(stacks(spec)[0], place, lambda done, total: None)[0] for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert first == second
+    for mine, run in zip(train(spec, torch.float64), first, strict=True):
+        found = load(bytes(run.checkpoints[-1].weights))["tensor"]  # type: ignore[arg-type]
+        assert relative(found, mine.checkpoints[-1].weights) < 1e-9

@@ -1,0 +1,53 @@
+"""What training notes of itself: the machine, the versions and the commit of the code that ran."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suite import __version__
+
+_PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "pydantic", "safetensors")
+
+
+def device_name(device: torch.device) -> str:
+    """What people call the device, such as "NVIDIA H200" or "AMD EPYC"."""
+    if device.type != "cpu":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@lru_cache(maxsize=1)
+def software() -> dict[str, Any]:
+    """Versions, and the commit where the code lies in a git checkout: `versions`, `commit`, `dirty`.
+
+    Looked up once a process: an edit after the code was imported changes nothing that runs.
+    """
+    packages = {name: version(name) for name in _PACKAGES}
+    return {"versions": {"suite": __version__, "python": platform.python_version(), **packages}, **_commit()}
+
+
+def _commit() -> dict[str, Any]:
+    here = Path(__file__).parents[1]
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True)  # noqa: S603, S607
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--", str(here)) if commit else None
+    return {"commit": commit, "dirty": bool(changes)}
