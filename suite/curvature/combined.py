@@ -88,4 +88,3 @@ class DeflatedOperator(SymmetricOperator):
 
     def _product(self, block: Tensor) -> Tensor:
         return self.project(self._operator @ self.project(block))
-

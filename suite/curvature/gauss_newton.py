@@ -44,8 +44,7 @@ class SandwichOperator(SymmetricOperator):
     ) -> None:
         check_loss(lambda w: predict(w).double().square().sum(), params)
         super().__init__(len(params), params.dtype, params.device)
-        outputs, pull = vjp(predict, params)
-        self._pull = cast(Pull, pull)
+        outputs, self._pull = cast(tuple[Tensor, Pull], vjp(predict, params))
         self._push = cast(Pull, vjp(lambda u: self._pull(u)[0], torch.zeros_like(outputs))[1])
         self._middle = middle(outputs)
         self._choose_rows(rows, memory)

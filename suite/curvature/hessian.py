@@ -71,9 +71,7 @@ class StackedHessian(SymmetricOperator):
         check_loss(lambda w: vmap(loss)(w, *batch).sum(), params)
         super().__init__(params.shape[1], params.dtype, params.device)
         self.stack = len(params)
-        self._pull = cast(
-            Callable[[Tensor], tuple[Tensor]], vjp(lambda w: vmap(grad(loss))(w, *batch), params)[1]
-        )
+        self._pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(lambda w: vmap(grad(loss))(w, *batch), params)[1])
         self._fit(memory)
 
     def _fit(self, memory: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -242,11 +242,11 @@ def dots(a: Tensor, b: Tensor) -> Tensor:
     The error is that of sums of 16,384 terms, whatever d is; converting whole rows would cost thirty times as much.
     """
     if a.dtype == torch.float64:
-        return torch.linalg.vecdot(a, b)[:, None]
+        return cast(Tensor, torch.linalg.vecdot(a, b))[:, None]
     if a.device.type != "cpu":
         return (a * b).sum(1, keepdim=True, dtype=torch.float64)
     if a.shape[1] <= _DOT:
-        return torch.linalg.vecdot(a, b).double()[:, None]
+        return cast(Tensor, torch.linalg.vecdot(a, b)).double()[:, None]
     pairs = [zip(x.split(_DOT), y.split(_DOT), strict=True) for x, y in zip(a, b, strict=True)]
     sums = torch.stack([torch.dot(x, y) for row in pairs for x, y in row])
     return sums.double().view(len(a), -1).sum(1, keepdim=True)

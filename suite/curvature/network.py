@@ -115,7 +115,7 @@ def _structural_copy(module: nn.Module) -> nn.Module:
 
 
 def _use_plain_attention(module: nn.Module) -> None:
-    """transformers' models choose their attention by name."""
+    """Models of transformers choose their attention by name."""
     choose = getattr(module, "set_attn_implementation", None)
     if choose is not None:
         choose("eager")

@@ -1,4 +1,4 @@
-"""A symmetric linear operator on flat parameter vectors: what Lanczos, deflation and scipy see of a curvature matrix."""
+"""A symmetric linear operator on flat parameter vectors: all that Lanczos and deflation see of a curvature matrix."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ class SymmetricOperator(ABC):
         device: where they lie.
         rows: most rows of a block that are multiplied at once.
         choice: how `rows` came about, in words.
+        zeros: eigenvalues known to be exactly zero that the operator leaves out, set by whoever reduced it (for
+            instance `ReducedInputs.zeros`); a spectral measure puts them back.
     """
 
     def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.size, self.dtype, self.device = size, dtype, device
-        self.rows, self.choice = 1, "one row at a time"
+        self.rows, self.choice, self.zeros = 1, "one row at a time", 0
 
     @abstractmethod
     def _product(self, block: Tensor) -> Tensor:
@@ -131,11 +133,11 @@ class SymmetricOperator(ABC):
         return min(times) / rows
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of every tensor that is made, views not counted."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
