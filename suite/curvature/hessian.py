@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch.func import grad, jvp, vjp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from suite.curvature.operator import MEMORY, SymmetricOperator, bytes_of_temporaries
 
@@ -31,21 +32,54 @@ class HessianOperator(SymmetricOperator):
         rows: rows multiplied at once; None chooses by a short measurement (`choice` says what came of it), so that
             rounding may differ from one construction to the next.
         memory: bytes that the temporaries of a block may take.
+        compiled: fuse the product by `torch.compile`, for blocks of `rows` (1 if None). It takes tens of seconds and,
+            on a CPU, a C++ compiler; it pays for thousands of products of a network with much element-wise work.
 
     Raises:
         ValueError: the loss is not finite there, or differs between two evaluations (dropout left on).
     """
 
-    def __init__(self, loss: Loss, params: Tensor, rows: int | None = None, memory: int = MEMORY) -> None:
+    def __init__(
+        self, loss: Loss, params: Tensor, rows: int | None = None, memory: int = MEMORY, compiled: bool = False
+    ) -> None:
         check_loss(loss, params)
         super().__init__(len(params), params.dtype, params.device)
         self._pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(grad(loss), params)[1])
-        self._choose_rows(rows, memory)
+        self._fused: Callable[[Tensor], Tensor] | None = None
+        if compiled:
+            self._choose_rows(rows or 1, memory)
+            self._fused = _fused(self._eager, self._zeros(self.rows))
+            self.choice = f"{self.rows} rows, compiled"
+        else:
+            self._choose_rows(rows, memory)
+
+    def _zeros(self, rows: int) -> Tensor:
+        return torch.zeros(rows, self.size, dtype=self.dtype, device=self.device)
 
     def _product(self, block: Tensor) -> Tensor:
+        if self._fused is None:
+            return self._eager(block)
+        if len(block) == self.rows:
+            return self._fused(block)
+        return self._fused(torch.cat([block, self._zeros(self.rows - len(block))]))[: len(block)]
+
+    def _eager(self, block: Tensor) -> Tensor:
         if len(block) == 1:
             return self._pull(block[0])[0][None]
         return vmap(lambda v: self._pull(v)[0])(block)
+
+
+def _fused(product: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor]:
+    """The product as one compiled graph of plain tensor operations, for blocks of the example's shape."""
+    with torch.no_grad():
+        compiled = torch.compile(make_fx(lambda block: product(block))(example), dynamic=False)
+        compiled(example)
+
+    def run(block: Tensor) -> Tensor:
+        with torch.no_grad():
+            return cast(Tensor, compiled(block))
+
+    return run
 
 
 class StackedHessian(SymmetricOperator):
