@@ -12,7 +12,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vjp, vmap
+from torch.func import grad, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from suite.curvature.operator import MEMORY, SymmetricOperator, bytes_of_temporaries
@@ -140,13 +140,13 @@ class StackedHessian(SymmetricOperator):
         return torch.cat([self._product(part) for part in torch.split(block, half, 1)], 1)
 
 
-def dense_hessian(loss: Loss, params: Tensor, chunk: int = 256) -> Tensor:
-    """The full matrix, symmetrised, by batched forward-over-reverse products with unit vectors.
+def dense_hessian(loss: Loss, params: Tensor, chunk: int = 64) -> Tensor:
+    """The full matrix, symmetrised, by batched products with unit vectors of one retained gradient graph.
 
     Args:
         loss: `[d] → scalar`.
         params: `[d]`.
-        chunk: columns at a time; within a chunk the network is evaluated once.
+        chunk: columns at a time.
 
     Returns:
         `[d, d]` in the dtype of `params`.
@@ -157,15 +157,13 @@ def dense_hessian(loss: Loss, params: Tensor, chunk: int = 256) -> Tensor:
     check_loss(loss, params)
     size = len(params)
     columns = torch.empty(size, size, dtype=params.dtype, device=params.device)
-
-    def product(vector: Tensor) -> Tensor:
-        return cast(Tensor, jvp(grad(loss), (params,), (vector,))[1])
-
-    for start in range(0, size, chunk):
-        width = min(chunk, size - start)
-        units = torch.zeros(width, size, dtype=params.dtype, device=params.device)
-        units[:, start : start + width].fill_diagonal_(1)
-        columns[start : start + width] = vmap(product)(units)
+    pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(grad(loss), params)[1])
+    with torch.no_grad():
+        for start in range(0, size, chunk):
+            width = min(chunk, size - start)
+            units = torch.zeros(width, size, dtype=params.dtype, device=params.device)
+            units[:, start : start + width].fill_diagonal_(1)
+            columns[start : start + width] = vmap(lambda v: pull(v)[0])(units)
     if not bool(columns.isfinite().all()):
         raise ValueError("the Hessian has entries that are not finite")
     return (columns + columns.T) / 2
