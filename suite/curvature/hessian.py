@@ -1,4 +1,9 @@
-"""The Hessian of a loss on a flat parameter vector: as an operator linearised once, and as a matrix."""
+"""The Hessian of a loss on a flat parameter vector: as an operator linearised once, of a stack, and as a matrix.
+
+At points where the loss has no second derivative (ReLU kinks) a product is that of the linear piece that torch takes
+the point to belong to: for ReLU at exactly 0 the piece of slope 0. Such points have measure zero, but they are met:
+a unit that is dead on the whole batch, or weights that are exactly zero, lie on them.
+"""
 
 from __future__ import annotations
 
@@ -7,52 +12,141 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vjp, vmap
+from torch.func import grad, vjp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from suite.curvature.operator import MEMORY, SymmetricOperator, bytes_of_temporaries
 
 Loss = Callable[[Tensor], Tensor]
 
-_BLOCK_NUMBERS = 2**24
-"""Entries of one block of vectors: a function of shapes only, so that results do not depend on free memory."""
 
-
-class HessianOperator:
+class HessianOperator(SymmetricOperator):
     """H of `loss` at `params`, by products. The gradient's graph is built once and kept (reverse over reverse).
 
-    H is symmetric, so the transposed product that reverse mode gives is the product. On two CPU cores it costs what
-    `torch.func.linearize` does (about one gradient a vector) and takes 2 ms to set up, not 200 ms or more.
-
-    At points where the loss has no second derivative (ReLU kinks) the product is that of the linear piece that torch
-    takes the point to belong to.
+    H is symmetric, so the transposed product that reverse mode gives is the product. It costs what
+    `torch.func.linearize` does (about one gradient a vector) and takes milliseconds to set up, not 200 ms or more.
 
     Args:
         loss: `[d] → scalar`.
         params: where, `[d]`, float32 or float64.
+        rows: rows multiplied at once; None chooses by a short measurement (`choice` says what came of it), so that
+            rounding may differ from one construction to the next.
+        memory: bytes that the temporaries of a block may take.
+        compiled: fuse the product by `torch.compile`, for blocks of `rows` (1 if None). It takes tens of seconds and,
+            on a CPU, a C++ compiler; it pays for thousands of products of a network with much element-wise work.
 
     Raises:
         ValueError: the loss is not finite there, or differs between two evaluations (dropout left on).
     """
 
-    def __init__(self, loss: Loss, params: Tensor) -> None:
+    def __init__(
+        self, loss: Loss, params: Tensor, rows: int | None = None, memory: int = MEMORY, compiled: bool = False
+    ) -> None:
         check_loss(loss, params)
-        self._product = cast(Callable[[Tensor], tuple[Tensor]], vjp(grad(loss), params)[1])
-        self.size = len(params)
-        self.dtype, self.device = params.dtype, params.device
+        super().__init__(len(params), params.dtype, params.device)
+        self._pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(grad(loss), params)[1])
+        self._fused: Callable[[Tensor], Tensor] | None = None
+        if compiled:
+            self._choose_rows(rows or 1, memory)
+            self._fused = _fused(self._eager, self._zeros(self.rows))
+            self.choice = f"{self.rows} rows, compiled"
+        else:
+            self._choose_rows(rows, memory)
+
+    def _zeros(self, rows: int) -> Tensor:
+        return torch.zeros(rows, self.size, dtype=self.dtype, device=self.device)
+
+    def _product(self, block: Tensor) -> Tensor:
+        if self._fused is None:
+            return self._eager(block)
+        if len(block) == self.rows:
+            return self._fused(block)
+        return self._fused(torch.cat([block, self._zeros(self.rows - len(block))]))[: len(block)]
+
+    def _eager(self, block: Tensor) -> Tensor:
+        if len(block) == 1:
+            return self._pull(block[0])[0][None]
+        return vmap(lambda v: self._pull(v)[0])(block)
+
+
+def _fused(product: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor]:
+    """The product as one compiled graph of plain tensor operations, for blocks of the example's shape."""
+    with torch.no_grad():
+        compiled = torch.compile(make_fx(lambda block: product(block))(example), dynamic=False)
+        compiled(example)
+
+    def run(block: Tensor) -> Tensor:
+        with torch.no_grad():
+            return cast(Tensor, compiled(block))
+
+    return run
+
+
+class StackedHessian(SymmetricOperator):
+    """Hessians of S losses of one shape, each at its own parameters, as one block-diagonal operator.
+
+    One call advances every (network, minibatch, probe) triple, so that small networks fill a device. Vectors are
+    `[S·k, d]`: the k probes of the first network, then those of the second.
+
+    Args:
+        loss: (flat `[d]`, *batch) → scalar, for one network.
+        params: `[S, d]`.
+        batch: tensors `[S, …]`: what each network's minibatch is made of.
+        memory: bytes that the temporaries of a block may take; the graph itself takes what S gradients take.
+
+    Raises:
+        ValueError: sizes that do not fit, or a loss that is not finite or not deterministic.
+    """
+
+    def __init__(self, loss: Callable[..., Tensor], params: Tensor, *batch: Tensor, memory: int = MEMORY) -> None:
+        if params.ndim != 2 or any(len(b) != len(params) for b in batch):
+            shapes = [tuple(t.shape) for t in (params, *batch)]
+            raise ValueError(f"a stack is parameters [S, d] and a batch of [S, …], found {shapes}")
+        check_loss(lambda w: vmap(loss)(w, *batch).sum(), params)
+        super().__init__(params.shape[1], params.dtype, params.device)
+        self.stack = len(params)
+        self._pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(lambda w: vmap(grad(loss))(w, *batch), params)[1])
+        self._fit(memory)
+
+    def _fit(self, memory: int) -> None:
+        one = torch.ones(self.stack, self.size, dtype=self.dtype, device=self.device)
+        probes = max(1, memory // max(1, bytes_of_temporaries(lambda: self._pull(one)[0])))
+        self.rows = self.stack * probes
+        self.choice = f"{probes} probes of {self.stack} networks at once"
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
-        """H v for `[d]`, or for each row of `[k, d]`."""
-        if vectors.ndim == 1:
-            return self._product(vectors)[0]
-        rows = max(1, _BLOCK_NUMBERS // self.size)
-        return torch.cat([vmap(lambda v: self._product(v)[0])(block) for block in torch.split(vectors, rows)])
+        """H_s v for the k rows of each network s: `[S·k, d]` → `[S·k, d]`."""
+        self._check(vectors)
+        if vectors.ndim != 2 or len(vectors) % self.stack:
+            raise ValueError(f"{tuple(vectors.shape)} is not the shape of k vectors for each of {self.stack} networks")
+        blocks = vectors.view(self.stack, -1, self.size)
+        step = max(1, self.rows // self.stack)
+        pieces = [self._product(blocks[:, i : i + step]) for i in range(0, blocks.shape[1], step)]
+        return torch.cat(pieces, 1).reshape(vectors.shape)
+
+    def _product(self, block: Tensor) -> Tensor:
+        """`[S, k, d]` → `[S, k, d]`, halving k where the device runs out of memory."""
+        try:
+            if block.shape[1] == 1:
+                return self._pull(block[:, 0])[0][:, None]
+            return vmap(lambda v: self._pull(v)[0], in_dims=1, out_dims=1)(block)
+        except torch.OutOfMemoryError:
+            if block.shape[1] == 1:
+                raise
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = block.shape[1] // 2
+        self.rows, self.choice = self.stack * half, f"{half} probes of {self.stack} networks: more did not fit"
+        return torch.cat([self._product(part) for part in torch.split(block, half, 1)], 1)
 
 
-def dense_hessian(loss: Loss, params: Tensor, chunk: int = 256) -> Tensor:
-    """The full matrix, symmetrised, by batched forward-over-reverse products with unit vectors.
+def dense_hessian(loss: Loss, params: Tensor, chunk: int = 64) -> Tensor:
+    """The full matrix, symmetrised, by batched products with unit vectors of one retained gradient graph.
 
     Args:
         loss: `[d] → scalar`.
         params: `[d]`.
-        chunk: columns at a time; within a chunk the network is evaluated once.
+        chunk: columns at a time.
 
     Returns:
         `[d, d]` in the dtype of `params`.
@@ -63,15 +157,13 @@ def dense_hessian(loss: Loss, params: Tensor, chunk: int = 256) -> Tensor:
     check_loss(loss, params)
     size = len(params)
     columns = torch.empty(size, size, dtype=params.dtype, device=params.device)
-
-    def product(vector: Tensor) -> Tensor:
-        return cast(Tensor, jvp(grad(loss), (params,), (vector,))[1])
-
-    for start in range(0, size, chunk):
-        width = min(chunk, size - start)
-        units = torch.zeros(width, size, dtype=params.dtype, device=params.device)
-        units[:, start : start + width].fill_diagonal_(1)
-        columns[start : start + width] = vmap(product)(units)
+    pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(grad(loss), params)[1])
+    with torch.no_grad():
+        for start in range(0, size, chunk):
+            width = min(chunk, size - start)
+            units = torch.zeros(width, size, dtype=params.dtype, device=params.device)
+            units[:, start : start + width].fill_diagonal_(1)
+            columns[start : start + width] = vmap(lambda v: pull(v)[0])(units)
     if not bool(columns.isfinite().all()):
         raise ValueError("the Hessian has entries that are not finite")
     return (columns + columns.T) / 2
