@@ -8,6 +8,7 @@ from suite.curvature.bootstrap import adaptive, bootstrap
 from suite.curvature.combined import DeflatedOperator, MicroBatchedOperator, PreconditionedOperator
 from suite.curvature.dimension import sharpness_dimension
 from suite.curvature.eigenpairs import krylov_spectrum, top_eigenpairs
+from suite.curvature.estimate import Estimate
 from suite.curvature.estimators import AveragedQuantiles, Histogram, Kernel, PseudoSpectrum, Quadrature
 from suite.curvature.gauss_newton import empirical_fisher, gauss_newton, true_fisher
 from suite.curvature.hessian import HessianOperator, StackedHessian, dense_hessian
@@ -18,7 +19,6 @@ from suite.curvature.measure import SpectralMeasure
 from suite.curvature.network import Network
 from suite.curvature.operator import SymmetricOperator
 from suite.curvature.quadrature import spectral_measure, stacked_measure
-from suite.curvature.spectrum import Estimate
 from suite.curvature.subspace import MLPBatch, RangeBasis, exact_eigenvalues
 
 __all__ = [

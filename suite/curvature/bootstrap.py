@@ -6,16 +6,14 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from suite.curvature.estimate import Estimate
 from suite.curvature.estimators import Estimator, Reweightable
 from suite.curvature.measure import SpectralMeasure
-
-if TYPE_CHECKING:
-    from suite.curvature.spectrum import Estimate
 
 Level = Literal["draws", "runs", "two-level"]
 Method = Literal["percentile", "bca", "studentised", "normal"]
@@ -43,15 +41,12 @@ class Bootstrap:
     @property
     def estimate(self) -> Estimate:
         """The value and the bootstrap's standard error."""
-        from suite.curvature.spectrum import Estimate  # it will import the measure
-
         return Estimate(self.value, float(self.replicates.std()))
 
     @property
     def jackknife_error(self) -> float:
         """Standard error by the delete-one jackknife."""
-        count = len(self.left_out)
-        return math.sqrt((count - 1) / count * float((self.left_out - self.left_out.mean()).square().sum()))
+        return _jackknife(self.left_out)
 
     def interval(self, confidence: float = 0.95, method: Method = "percentile") -> tuple[float, float]:
         """An interval for what the value estimates; ask for 1,000 or more repetitions.
@@ -147,16 +142,36 @@ def bootstrap(
     # whole draws of one draw are always the same
     effective: Level = "runs" if len(measure.runs_per_draw) == 1 else level
     plan = list(_resamples(measure, effective, repetitions, seed))
-    left_out = [_without(measure, unit) for unit in range(int(measure.unit_index.max()) + 1)]
     value = estimator(measure)
     replicates, errors = _evaluate(measure, estimator, plan, effective == "draws")
-    jackknife, _ = _evaluate(measure, estimator, left_out, True)
+    jackknife = _left_out(measure, estimator)
     # errors by influence are over draws: they are not those of runs within several draws
     if errors is None or effective != ("runs" if len(measure.runs_per_draw) == 1 else "draws"):
         return Bootstrap(value, replicates, jackknife)
     everything = (torch.arange(measure.runs), measure.draw_index)
     _, error = _evaluate(measure, estimator, [everything], True)
     return Bootstrap(value, replicates, jackknife, None if error is None else float(error), errors)
+
+
+def jackknife_error(measure: SpectralMeasure, estimator: Estimator) -> float:
+    """Standard error by the delete-one jackknife over units (draws, or the runs of a single draw), nothing resampled.
+
+    Raises:
+        ValueError: a single run.
+    """
+    if measure.runs < 2:
+        raise ValueError("a single run says nothing about its error")
+    return _jackknife(_left_out(measure, estimator))
+
+
+def _jackknife(left_out: Tensor) -> float:
+    count = len(left_out)
+    return math.sqrt((count - 1) / count * float((left_out - left_out.mean()).square().sum()))
+
+
+def _left_out(measure: SpectralMeasure, estimator: Estimator) -> Tensor:
+    plan = [_without(measure, unit) for unit in range(int(measure.unit_index.max()) + 1)]
+    return _evaluate(measure, estimator, plan, True)[0]
 
 
 _Resample = tuple[Tensor, Tensor]

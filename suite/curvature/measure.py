@@ -6,16 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from suite.curvature.estimate import Estimate, root_of
 from suite.curvature.smoothing import GaussianGrid, midpoints, positive, scott
-
-if TYPE_CHECKING:
-    from suite.curvature.spectrum import Estimate
 
 _CHUNK = 1 << 22
 """Elements of the largest temporary array."""
@@ -212,11 +209,10 @@ class SpectralMeasure:
         values = torch.where(self.masses > 0, values.double(), 0.0)
         if not bool(values.isfinite().all()):
             raise ValueError("f is not finite on a node that has mass")
-        return self._mean((self.masses * values).sum(1))
+        return self.mean((self.masses * values).sum(1))
 
-    def _mean(self, per_run: Tensor) -> Estimate:
-        from suite.curvature.spectrum import Estimate  # it will import this module
-
+    def mean(self, per_run: Tensor) -> Estimate:
+        """The mean of one number a run `[R]`: over the runs of a draw, then over draws; its error as for `integral`."""
         unit = self.unit_index
         sums = torch.zeros(int(unit.max()) + 1, dtype=torch.float64).index_add(0, unit, per_run)
         means = sums / torch.bincount(unit)
@@ -233,9 +229,7 @@ class SpectralMeasure:
 
     def frobenius(self) -> Estimate:
         """√(E ‖H‖²_F), its error by the delta method."""
-        from suite.curvature.spectrum import _root
-
-        return _root(self.moment(2))
+        return root_of(self.moment(2))
 
     @cached_property
     def _pooled(self) -> tuple[Tensor, Tensor]:

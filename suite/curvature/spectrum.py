@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from suite.curvature.bootstrap import jackknife_error
 from suite.curvature.dimension import sharpness_dimension
+from suite.curvature.estimate import Estimate, jackknife, mean_of, root_of
+from suite.curvature.estimators import Quadrature
 from suite.curvature.jacobian import Step, log_singular_values
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and its standard error; None where there is one draw only."""
-
-    value: float
-    standard_error: float | None = None
+from suite.curvature.measure import SpectralMeasure
 
 
 class Spectrum(Protocol):
@@ -101,116 +95,86 @@ class DenseSpectra:
             # summed anew: of a total of −inf nothing can be subtracted
             return sharpness_dimension(torch.cat([exponents[:k], exponents[k + 1 :]]).sum(0) / (self.runs - 1))
 
-        return _jackknife(value, self.runs, without)
+        return jackknife(value, self.runs, without)
 
     def leading_exponent(self, step: Step) -> Estimate:
         """Mean over minibatches of the largest exponent."""
-        return _mean(self.exponents(step)[:, 0])
+        return mean_of(self.exponents(step)[:, 0])
 
     def trace(self) -> Estimate:
         """Mean over minibatches."""
-        return _mean(self.eigenvalues.sum(1))
+        return mean_of(self.eigenvalues.sum(1))
 
     def frobenius(self) -> Estimate:
         """Root mean square over minibatches."""
-        return _root(_mean(self.eigenvalues.square().sum(1)))
+        return root_of(mean_of(self.eigenvalues.square().sum(1)))
 
     def largest(self) -> Estimate:
         """Mean over minibatches of max |α|."""
-        return _mean(self.eigenvalues.abs().amax(1))
+        return mean_of(self.eigenvalues.abs().amax(1))
 
     def max_eigenvalue(self) -> Estimate:
         """Mean over minibatches of max α; the exact zeros count."""
         top = self.eigenvalues.amax(1)
-        return _mean(top.clamp(min=0) if self.eigenvalues.shape[1] < self.size else top)
+        return mean_of(top.clamp(min=0) if self.eigenvalues.shape[1] < self.size else top)
 
 
 @dataclass(frozen=True)
-class LanczosMeasure:
-    """Quadrature measures of R runs, one probe and one minibatch a run.
+class QuadratureSpectrum:
+    """The spectrum as Lanczos quadrature sees it.
 
     Attributes:
-        nodes: Ritz values, float64 `[R, m]`.
-        weights: float64 `[R, m]`, each row summing to 1; times d / R they are masses.
-        size: d.
+        measure: nodes and masses of every run.
     """
 
-    nodes: Tensor
-    weights: Tensor
-    size: int
+    measure: SpectralMeasure
 
     def to_arrays(self) -> dict[str, Tensor]:
         """As named tensors, to be stored."""
-        return {"nodes": self.nodes, "weights": self.weights, "size": torch.tensor(self.size)}
+        return self.measure.to_arrays()
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, Tensor]) -> LanczosMeasure:
+    def from_arrays(cls, arrays: dict[str, Tensor]) -> QuadratureSpectrum:
         """The inverse of `to_arrays`."""
-        return cls(arrays["nodes"], arrays["weights"], int(arrays["size"]))
+        return cls(SpectralMeasure.from_arrays(arrays))
+
+    @property
+    def size(self) -> int:
+        """Number of parameters d."""
+        return self.measure.size
 
     @property
     def runs(self) -> int:
         """Number of runs R."""
-        return len(self.nodes)
+        return self.measure.runs
 
     def sharpness_dimension(self, step: Step) -> Estimate:
-        """Direct quadrature: Def. 4.2 on the pooled measure d/R Σ ω δ(α), without bins or bandwidth.
+        """Direct quadrature: Def. 4.2 on the pooled measure, without bins or bandwidth; its jackknife error.
 
-        Pooling over minibatches is not the averaging of Def. 4.2: with different minibatches it is never smaller.
+        Pooling over minibatches is not the averaging of Def. 4.2: with different minibatches it is never smaller
+        (`AveragedQuantiles` is to the letter, and wants several probes a minibatch).
         """
-        exponents, factor = log_singular_values(self.nodes, step), step.state_factor
-        masses = self.weights.repeat(1, factor) * self.size
-        everyone = torch.ones(self.runs, dtype=torch.bool)
-
-        def pooled(kept: Tensor) -> float:
-            return sharpness_dimension(exponents[kept].reshape(-1), (masses[kept] / kept.sum()).reshape(-1))
-
-        def without(run: int) -> float:
-            kept = everyone.clone()
-            kept[run] = False
-            return pooled(kept)
-
-        return _jackknife(pooled(everyone), self.runs, without)
+        estimator = Quadrature(step)
+        if self.runs == 1:
+            return Estimate(estimator(self.measure))
+        return Estimate(estimator(self.measure), jackknife_error(self.measure, estimator))
 
     def leading_exponent(self, step: Step) -> Estimate:
         """Mean over runs of the largest exponent among the nodes."""
-        return _mean(log_singular_values(self.nodes, step).amax(1))
+        return self.measure.mean(log_singular_values(self.measure.nodes, step).amax(1))
 
     def trace(self) -> Estimate:
         """Hutchinson's estimator zᵀHz, mean over runs."""
-        return _mean((self.nodes * self.weights).sum(1) * self.size)
+        return self.measure.trace()
 
     def frobenius(self) -> Estimate:
         """Root of the mean over runs of zᵀH²z."""
-        return _root(_mean((self.nodes.square() * self.weights).sum(1) * self.size))
+        return self.measure.frobenius()
 
     def largest(self) -> Estimate:
-        """Mean over runs of the largest |Ritz value|."""
-        return _mean(self.nodes.abs().amax(1))
+        """Mean over runs of the largest |Ritz value|: a lower bound of the largest |eigenvalue|."""
+        return self.measure.mean(self.measure.nodes.abs().amax(1))
 
     def max_eigenvalue(self) -> Estimate:
-        """Mean over runs of the largest Ritz value."""
-        return _mean(self.nodes.amax(1))
-
-
-def _mean(draws: Tensor) -> Estimate:
-    count = len(draws)
-    error = float(draws.std()) / math.sqrt(count) if count > 1 else None
-    return Estimate(float(draws.mean()), error)
-
-
-def _root(square: Estimate) -> Estimate:
-    """√ of an estimate, its error by the delta method (none is given at zero, where that has no meaning)."""
-    value = math.sqrt(max(0.0, square.value))
-    if square.standard_error is None or value == 0:
-        return Estimate(value, square.standard_error and None)
-    return Estimate(value, square.standard_error / (2 * value))
-
-
-def _jackknife(value: float, count: int, without: Callable[[int], float]) -> Estimate:
-    """The delete-one jackknife's standard error of a statistic of `count` draws."""
-    if count < 2:
-        return Estimate(value)
-    left = [without(k) for k in range(count)]
-    middle = math.fsum(left) / count
-    return Estimate(value, math.sqrt((count - 1) / count * math.fsum((x - middle) ** 2 for x in left)))
+        """Mean over runs of the largest Ritz value: a lower bound of the largest eigenvalue."""
+        return self.measure.mean(self.measure.nodes.amax(1))

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from suite.curvature.dense import minibatch_eigenvalues
-from suite.curvature.hessian import HessianOperator
-from suite.curvature.lanczos import lanczos_quadrature, rademacher
+from suite.curvature.hessian import HessianOperator, Loss
+from suite.curvature.quadrature import spectral_measure
 from suite.curvature.reduction import ReducedInputs
-from suite.curvature.spectrum import DenseSpectra, LanczosMeasure
+from suite.curvature.spectrum import DenseSpectra, QuadratureSpectrum
 from suite.models.flat import FlatModel
 from suite.spec.probes import DenseSpectrum, LanczosSpectrum
 from suite.spec.seeds import seed_of
 from suite.training.objective import mean_loss
 from suite.training.problem import Problem
 
-PROBE_VERSION = 2
+PROBE_VERSION = 3
 """Part of every probe's key: raised when its numbers change."""
+
+_BLOCK_NUMBERS = 2**24
+"""Entries of one block of vectors."""
 
 
 def spectral_probe(
@@ -43,11 +44,13 @@ def spectral_probe(
     return _lanczos(problem, weights, spec, int(size))
 
 
-def load_spectrum(spec: DenseSpectrum | LanczosSpectrum, tensors: dict[str, Tensor]) -> DenseSpectra | LanczosMeasure:
+def load_spectrum(
+    spec: DenseSpectrum | LanczosSpectrum, tensors: dict[str, Tensor]
+) -> DenseSpectra | QuadratureSpectrum:
     """The stored form of `spectral_probe` as the object that metrics read."""
     if isinstance(spec, DenseSpectrum):
         return DenseSpectra.from_arrays(tensors)
-    return LanczosMeasure.from_arrays(tensors)
+    return QuadratureSpectrum.from_arrays(tensors)
 
 
 def retried(tensors: dict[str, Tensor]) -> str:
@@ -81,32 +84,34 @@ def _dense(problem: Problem, weights: Tensor, spec: DenseSpectrum, batch: int) -
 
 def _eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, bool]:
     """Eigenvalues on one minibatch without the exact zeros that the reduction takes out, and whether it was retried."""
-    model = problem.model
-    if model.linear_in_inputs:
-        reduced = ReducedInputs(inputs, next(iter(model.slices().values())), model.shapes[0][0])
-        model = model.with_features(reduced.inputs.shape[1])
-        inputs, weights = reduced.inputs, reduced.reduce(weights)
-    return minibatch_eigenvalues(_loss(problem, model, inputs, targets), weights)
+    loss, weights, _ = _reduced(problem, weights, inputs, targets)
+    return minibatch_eigenvalues(loss, weights)
 
 
 def _lanczos(problem: Problem, weights: Tensor, spec: LanczosSpectrum, batch: int) -> dict[str, Tensor]:
     """One probe a run; runs that share a minibatch (a full batch) share one operator and its products."""
-    probes = rademacher(spec.runs, len(weights), seed_of("probe vectors"), weights.dtype, weights.device)
-    if batch == len(problem.train):
-        loss = _loss(problem, problem.model, *_batch(problem, 0, batch, weights.dtype))
-        nodes, masses = lanczos_quadrature(HessianOperator(loss, weights), probes, spec.steps)
-    else:
-        pairs = [
-            lanczos_quadrature(
-                HessianOperator(_loss(problem, problem.model, *_batch(problem, k, batch, weights.dtype)), weights),
-                probes[k : k + 1],
-                spec.steps,
-            )
-            for k in range(spec.runs)
-        ]
-        nodes, masses = torch.cat([n for n, _ in pairs]), torch.cat([m for _, m in pairs])
-    return LanczosMeasure(nodes, masses, len(weights)).to_arrays()
+
+    def operator(draw: int) -> HessianOperator:
+        loss, at, zeros = _reduced(problem, weights, *_batch(problem, draw, batch, weights.dtype))
+        # a number of rows that depends on shapes alone: which block is fastest would differ from run to run
+        made = HessianOperator(loss, at, rows=max(1, _BLOCK_NUMBERS // len(at)))
+        made.zeros = zeros
+        return made
+
+    whole = batch == len(problem.train)
+    measure = spectral_measure(operator(0) if whole else operator, spec.runs, spec.steps)
+    return QuadratureSpectrum(measure).to_arrays()
 
 
-def _loss(problem: Problem, model: FlatModel, inputs: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
+def _reduced(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Loss, Tensor, int]:
+    """The loss on a minibatch in the span of its inputs where that is exact, the weights there, the zeros left out."""
+    model, zeros = problem.model, 0
+    if model.linear_in_inputs:
+        reduced = ReducedInputs(inputs, next(iter(model.slices().values())), model.shapes[0][0])
+        model = model.with_features(reduced.inputs.shape[1])
+        inputs, weights, zeros = reduced.inputs, reduced.reduce(weights), reduced.zeros
+    return _loss(problem, model, inputs, targets), weights, zeros
+
+
+def _loss(problem: Problem, model: FlatModel, inputs: Tensor, targets: Tensor) -> Loss:
     return lambda flat: mean_loss(problem.objective, model(flat, inputs), targets)

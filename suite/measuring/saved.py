@@ -27,7 +27,7 @@ from suite.curvature import (
     spectral_measure,
 )
 from suite.curvature.dense import minibatch_eigenvalues
-from suite.curvature.spectrum import Estimate
+from suite.curvature.estimate import Estimate
 from suite.errors import BadInput
 from suite.measuring.probes import minibatch
 from suite.spec.task import TaskSpec

@@ -3,7 +3,7 @@
 A metric file needs one import: `from suite.metrics import Estimate, Run, metric`.
 """
 
-from suite.curvature.spectrum import Estimate
+from suite.curvature.estimate import Estimate
 from suite.metrics.registry import Metric, find_metrics, metric
 from suite.metrics.run import Run
 

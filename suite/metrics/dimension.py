@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from suite.curvature.spectrum import Estimate
+from suite.curvature.estimate import Estimate
 from suite.metrics.registry import metric
 from suite.metrics.run import Run
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from suite.curvature.spectrum import Estimate
+from suite.curvature.estimate import Estimate
 from suite.errors import BadInput, first_line
 from suite.metrics.run import Run
 

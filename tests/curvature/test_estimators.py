@@ -27,7 +27,7 @@ from suite.curvature.estimators import (
 )
 from suite.curvature.jacobian import Step, log_singular_values
 from suite.curvature.measure import SpectralMeasure
-from suite.curvature.spectrum import DenseSpectra, LanczosMeasure
+from suite.curvature.spectrum import DenseSpectra, QuadratureSpectrum
 
 STEPS = [Step(0.4), Step(0.4, 0.9), Step(0.7, 0.0, 0.05), Step(0.2, 0.5, 0.01)]
 
@@ -117,7 +117,7 @@ def test_quantile_average_is_the_dense_definition(step: Step, seed: int) -> None
 @pytest.mark.parametrize("step", STEPS)
 def test_quadrature_is_the_pooled_measure_of_before(step: Step) -> None:
     measure = random_measure(3, draws=1000)
-    before = LanczosMeasure(measure.nodes, measure.masses / 40, 40).sharpness_dimension(step)
+    before = QuadratureSpectrum(measure).sharpness_dimension(step)
     assert sd_quadrature(measure, step) == pytest.approx(before.value, rel=1e-12)
     result = bootstrap(measure, Quadrature(step))
     assert result.jackknife_error == pytest.approx(before.standard_error, rel=1e-6)

@@ -11,11 +11,18 @@ from suite.curvature.dimension import sharpness_dimension
 from suite.curvature.hessian import HessianOperator, dense_hessian
 from suite.curvature.jacobian import Step, log_singular_values
 from suite.curvature.lanczos import lanczos_quadrature, rademacher
+from suite.curvature.measure import SpectralMeasure
 from suite.curvature.reduction import ReducedInputs
-from suite.curvature.spectrum import DenseSpectra, LanczosMeasure
+from suite.curvature.spectrum import DenseSpectra, QuadratureSpectrum
 from tests.curvature.nets import mlp, quadratic
 
 CPU = torch.device("cpu")
+
+
+def of_quadrature(nodes: torch.Tensor, weights: torch.Tensor, size: int) -> QuadratureSpectrum:
+    return QuadratureSpectrum(SpectralMeasure.of_quadrature(nodes, weights, size))
+
+
 KNOWN = torch.tensor([3.0, 1.5, 0.5, 0.0, 0.0, -0.25, -1.0], dtype=torch.float64)
 
 
@@ -90,7 +97,7 @@ def test_pooling_is_never_below_averaging_sorted_spectra() -> None:
     for seed in range(20):
         rows = torch.randn(3, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         averaged = DenseSpectra.of(list(rows), 12, [False] * 3).sharpness_dimension(Step(0.9)).value
-        pooled = LanczosMeasure(rows, torch.full_like(rows, 1 / 12), 12).sharpness_dimension(Step(0.9)).value
+        pooled = of_quadrature(rows, torch.full_like(rows, 1 / 12), 12).sharpness_dimension(Step(0.9)).value
         assert pooled >= averaged - 1e-9
 
 
@@ -99,8 +106,8 @@ def test_spectra_survive_storage() -> None:
     again = DenseSpectra.from_arrays(dense.to_arrays())
     assert torch.equal(again.eigenvalues, dense.eigenvalues)
     assert (again.size, again.retried.tolist()) == (9, [False, True])
-    measure = LanczosMeasure(torch.rand(2, 3), torch.rand(2, 3), 5)
-    assert torch.equal(LanczosMeasure.from_arrays(measure.to_arrays()).weights, measure.weights)
+    measure = of_quadrature(torch.rand(2, 3), torch.rand(2, 3).double().softmax(1), 5)
+    assert torch.equal(QuadratureSpectrum.from_arrays(measure.to_arrays()).measure.masses, measure.measure.masses)
 
 
 def test_exhausted_krylov_space_is_exact() -> None:
@@ -151,8 +158,8 @@ def test_ghosts_leave_the_measure_right() -> None:
         direct = float(probe[0] @ torch.linalg.matrix_power(hessian, power) @ probe[0]) / size
         assert moment == pytest.approx(direct, rel=1e-9)
     step = Step(0.3)
-    pooled = LanczosMeasure(nodes, weights, size).sharpness_dimension(step).value
-    full = LanczosMeasure(exact_nodes[None], exact_weights[None], size).sharpness_dimension(step).value
+    pooled = of_quadrature(nodes, weights, size).sharpness_dimension(step).value
+    full = of_quadrature(exact_nodes[None], exact_weights[None], size).sharpness_dimension(step).value
     assert size - pooled == pytest.approx(size - full, rel=1e-3)
 
 
@@ -162,7 +169,7 @@ def test_flat_networks_keep_their_relative_accuracy(scale: float) -> None:
     loss, _ = quadratic(eigenvalues)
     operator = HessianOperator(loss, torch.zeros(60, dtype=torch.float64))
     nodes, weights = lanczos_quadrature(operator, rademacher(4, 60, 2, torch.float64, CPU), 60)
-    measure = LanczosMeasure(nodes, weights, 60)
+    measure = of_quadrature(nodes, weights, 60)
     assert measure.max_eigenvalue().value == pytest.approx(scale, rel=1e-6)
     assert measure.trace().value == pytest.approx(float(eigenvalues.sum()), rel=0.5)
 
@@ -172,7 +179,7 @@ def test_quadrature_of_a_network_in_float32() -> None:
     exact = torch.linalg.eigvalsh(dense_hessian(lambda w: loss(w, inputs), weights))
     operator = HessianOperator(lambda w: loss(w, inputs.float()), weights.float())
     nodes, masses = lanczos_quadrature(operator, rademacher(200, operator.size, 3, torch.float32, CPU), 30)
-    measure = LanczosMeasure(nodes, masses, operator.size)
+    measure = of_quadrature(nodes, masses, operator.size)
     trace = measure.trace()
     assert trace.standard_error is not None
     assert abs(trace.value - float(exact.sum())) < 4 * trace.standard_error

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.curvature.spectrum import DenseSpectra, Estimate
+from suite.curvature.estimate import Estimate
+from suite.curvature.spectrum import DenseSpectra
 from suite.errors import BadInput
 from suite.metrics import Run, find_metrics
 from suite.spec.task import TaskSpec
