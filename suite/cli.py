@@ -30,7 +30,10 @@ Tasks = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Dtype = Annotated[str, typer.Option(help="float32 or float64: the dtype of training")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core, or one on a GPU")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Worker processes, at most 4 per core; default: one per core, or one on a GPU"),
+]
 Metrics = Annotated[list[Path] | None, typer.Option("--metric", help="A further file that defines metrics")]
 Limit = Annotated[
     float | None, typer.Option("--metric-limit", min=1, help="Seconds a metric may take on a checkpoint; default: 120")
@@ -41,6 +44,8 @@ Root = Annotated[Path, typer.Option(help="Folder of the task files")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs")]
 
 _TASKS = Path("tasks")
+_QUICK = _TASKS / "quick"
+_MOST_WORKERS_PER_CORE = 4
 _RESULTS = Path("reports/results")
 
 
@@ -79,7 +84,7 @@ def run(
     from suite import pipeline
 
     options = _options(device, dtype, workers, metric, yes, quiet, metric_limit)
-    _lost(pipeline.run(_paths(tasks), options, _console()))
+    _lost(pipeline.run(_to_work_on(tasks), options, _console()))
 
 
 @app.command()
@@ -94,7 +99,7 @@ def train(
     """Train what is missing."""
     from suite import pipeline
 
-    pipeline.train(_paths(tasks), _options(device, dtype, workers, None, yes, quiet), _console())
+    pipeline.train(_to_work_on(tasks), _options(device, dtype, workers, None, yes, quiet), _console())
 
 
 @app.command()
@@ -112,7 +117,7 @@ def measure(
     from suite import pipeline
 
     options = _options(device, dtype, workers, metric, yes, quiet, metric_limit)
-    _lost(pipeline.measure(_paths(tasks), options, _console()))
+    _lost(pipeline.measure(_to_work_on(tasks), options, _console()))
 
 
 @app.command()
@@ -164,39 +169,51 @@ def publish(
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Task files")],
+    tasks: Annotated[list[str], typer.Argument(help="Task files, names or folders")],
     yes: Yes = False,
 ) -> None:
-    """Check task files; every problem as file:line: field: what is wrong and what was meant."""
+    """Check task files; problems as file:line: field: what is wrong and what was meant."""
+    from suite.errors import BadInput
+    from suite.spec.loading import resolve
+
+    wrong = False
+    for name in tasks:
+        try:
+            for path in resolve([name], _TASKS):
+                wrong |= not _is_valid(path, yes)
+        except BadInput as error:
+            print(error, file=sys.stderr)
+            wrong = True
+    if wrong:
+        raise typer.Exit(2)
+
+
+def _is_valid(path: Path, yes: bool) -> bool:
     from suite.errors import BadInput
     from suite.spec.cells import cells, spec_hash
     from suite.spec.loading import load_task
 
-    wrong = False
-    for path in files:
-        try:
-            task = load_task(path, _max_cells(yes))
-        except BadInput as error:
-            print(error, file=sys.stderr)
-            wrong = True
-        else:
-            print(f"{path}: {task.name}, {len(cells(task))} cells, hash {spec_hash(task)}")
-    if wrong:
-        raise typer.Exit(2)
+    try:
+        task = load_task(path, _max_cells(yes))
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return False
+    print(f"{path}: {task.name}, {len(cells(task))} cells, hash {spec_hash(task)}")
+    return True
 
 
 @app.command("tasks")
 def list_tasks(root: Root = _TASKS, as_json: AsJson = False) -> None:
     """What tasks there are."""
     from suite.spec.cells import cells, spec_hash
-    from suite.spec.loading import find_tasks, load_task
+    from suite.spec.loading import listed, load_task
 
-    loaded = [(path, load_task(path)) for path in find_tasks(root)]
+    loaded = [(path, load_task(path)) for path in listed(root)]
     rows = [
         {"name": t.name, "title": t.title, "kind": t.kind, "cells": len(cells(t)), "hash": spec_hash(t), "file": str(p)}
         for p, t in loaded
     ]
-    _table("Tasks", rows, as_json)
+    _table("Tasks", rows, as_json, prose=("title",), spare=("file", "hash"))
 
 
 @app.command("metrics")
@@ -205,7 +222,8 @@ def list_metrics(metric: Metrics = None, as_json: AsJson = False) -> None:
     from suite.metrics import find_metrics
 
     words = ("name", "title", "family", "sign", "cost", "version", "source")
-    _table("Metrics", [{w: getattr(m, w) for w in words} for m in find_metrics(metric or ()).values()], as_json)
+    rows = [{w: getattr(m, w) for w in words} for m in find_metrics(metric or ()).values()]
+    _table("Metrics", rows, as_json, prose=("title", "family", "source"), spare=("source", "version"))
 
 
 @app.command()
@@ -242,15 +260,29 @@ def doctor() -> None:
     from suite.doctor import diagnose
 
     rows = diagnose(_home())
-    _table("Doctor", rows, False)
+    _table("Doctor", rows, False, prose=("note",))
     if any(row["state"] == "broken" for row in rows):
         raise typer.Exit(1)
 
 
 def _paths(tasks: list[str] | None) -> list[Path]:
+    from suite.errors import BadInput
     from suite.spec.loading import resolve
 
-    return resolve(tasks or ["tasks/quick"], _TASKS)
+    if not tasks and not _QUICK.is_dir():
+        raise BadInput(
+            f"no task is named, and there is no folder {_QUICK} in {Path.cwd()}: name a task file, "
+            "or go to the folder that tasks/ is in"
+        )
+    return resolve(tasks or [str(_QUICK)], _TASKS)
+
+
+def _to_work_on(tasks: list[str] | None) -> list[Path]:
+    """The task files. A folder of data that is not there is said at once, not by every job."""
+    from suite.data.folders import data_folders
+
+    data_folders()
+    return _paths(tasks)
 
 
 def _options(
@@ -267,6 +299,9 @@ def _options(
 
     if dtype not in ("float32", "float64"):
         raise BadInput(f"--dtype {dtype}: use float32 or float64")
+    cores = os.cpu_count() or 1
+    if workers and workers > (most := _MOST_WORKERS_PER_CORE * cores):
+        raise BadInput(f"--workers {workers}: at most {most} here ({_MOST_WORKERS_PER_CORE} for each of {cores} cores)")
     options = Options(
         home=_home(),
         device=device,
@@ -301,15 +336,50 @@ def _lost(lines: list[str]) -> None:
         raise typer.Exit(1)
 
 
-def _table(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+def _table(
+    title: str,
+    rows: list[dict[str, Any]],
+    as_json: bool,
+    prose: tuple[str, ...] = (),
+    spare: tuple[str, ...] = (),
+) -> None:
+    """Rows as a table, or as JSON with all there is.
+
+    Args:
+        title: over the table.
+        rows: by column, at least one.
+        as_json: for programs.
+        prose: columns that may be broken between words; names, which people copy, never are.
+        spare: columns left out, from the first, where a terminal has no room for them.
+    """
     if as_json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     from rich.table import Table
 
+    console = _console()
     table = Table(title=title)
-    for word in rows[0] if rows else ():
-        table.add_column(word, overflow="fold")
+    widths = _widths(rows, prose, spare, console.width)
+    for word, width in widths.items():
+        table.add_column(word, overflow="fold", width=width)
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    _console().print(table)
+        table.add_row(*(str(row[word]) for word in widths))
+    console.print(table)
+
+
+def _widths(rows: list[dict[str, Any]], prose: tuple[str, ...], spare: tuple[str, ...], room: int) -> dict[str, int]:
+    """The columns for which there is room, and their widths: rich itself shares room out without regard to words."""
+    texts = {word: [word, *(str(row[word]) for row in rows)] for word in rows[0]}
+    full = {word: max(map(len, column)) for word, column in texts.items()}
+    widths = full | {word: max(len(w) for text in texts[word] for w in text.split()) for word in prose}
+
+    def left() -> int:
+        return room - 1 - sum(width + 3 for width in widths.values())
+
+    for word in spare:
+        if left() < 0:
+            del widths[word]
+    for word in prose:
+        if word in widths:  # narrower than a word only where a path is longer than the terminal is wide
+            widths[word] = max(min(10, widths[word]), min(full[word], widths[word] + left()))
+    return widths

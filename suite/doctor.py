@@ -61,17 +61,24 @@ def _data() -> Iterator[tuple[str, str, str]]:
     except SuiteError as error:
         yield "SUITE_DATA_DIR", "broken", str(error)
         return
-    files = {k.model_fields["kind"].default: k.files(folders, cache) for k in family("suite.data", DataSpec)}
+    kinds = {kind.model_fields["kind"].default: kind for kind in family("suite.data", DataSpec)}
+    files = {name: kind.files(folders, cache) for name, kind in kinds.items()}
     made = [name for name, found in files.items() if not found]
     yield f"data: {', '.join(made)}", "ok", "made here, nothing to download"
+    sources = {place: kinds[name] for name, found in files.items() for place in found}
     places = {place: path for found in files.values() for place, path in found.items()}
     for name in dict.fromkeys(place.split("/")[0] for place in places):
-        yield _set(name, {place: path for place, path in places.items() if place.startswith(f"{name}/")})
+        yield _set(name, {place: path for place, path in places.items() if place.startswith(f"{name}/")}, sources)
 
 
-def _set(name: str, places: dict[str, Path | None]) -> tuple[str, str, str]:
-    absent = [place for place, path in places.items() if path is None]
-    if absent:
+def _set(name: str, places: dict[str, Path | None], sources: dict[str, type[DataSpec]]) -> tuple[str, str, str]:
+    found = {place: path for place, path in places.items() if path is not None}
+    try:
+        for place, path in found.items():
+            sources[place].verify(place, path)
+    except SuiteError as error:
+        return f"data: {name}", "broken", str(error)
+    if absent := [place for place in places if place not in found]:
         how = f"downloaded when needed; offline: put {', '.join(absent)} into a folder of SUITE_DATA_DIR"
         return f"data: {name}", "missing", how
-    return f"data: {name}", "ok", ", ".join(dict.fromkeys(str(path.parent) for path in places.values() if path))
+    return f"data: {name}", "ok", ", ".join(dict.fromkeys(str(path.parent) for path in found.values()))

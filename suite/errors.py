@@ -16,11 +16,14 @@ class StoreError(SuiteError):
 def first_line(error: BaseException) -> str:
     """An error's kind and the first line of its message, at most 300 characters, whatever that error is.
 
+    The suite's own errors are sentences for users, without their kind.
+
     It may be a stranger's: its message may not be text at all, or not be text that a database or a file can hold.
     """
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - an error about an error
         message = "(its message cannot be had)"
-    line = f"{type(error).__name__}: {message}".splitlines()[0][:300]
+    named = message if isinstance(error, SuiteError) and message else f"{type(error).__name__}: {message}"
+    line = named.splitlines()[0][:300]
     return line.encode("utf-8", "replace").decode()

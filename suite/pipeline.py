@@ -60,7 +60,7 @@ def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
         _train(laboratory, plans, options)
         _measure(laboratory, plans, metrics, options)
         lost = _write(laboratory.store, plans, metrics, options.results)
-    report(options.reports, console, options.quiet)
+    report(options.reports, console, options.quiet, [p.task.name for p in plans])
     return lost
 
 

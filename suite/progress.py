@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from suite.executors import Job, LocalExecutor, Outcome
+
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_TO_GUESS = 5.0
+"""Before that the time left is not guessed at."""
 
 
 class Board:
@@ -38,31 +44,89 @@ class Board:
     def follow(
         self,
         stage: str,
+        unit: str,
         jobs: Sequence[Job],
         executor: LocalExecutor,
         revise: Callable[[Job], Job] = lambda job: job,
     ) -> Iterator[Outcome]:
-        """The outcomes of `executor.map(jobs)`, shown under `stage` and each job's group as they come."""
-        totals = Counter(job.group for job in jobs)
-        done = dict.fromkeys(totals, 0)
-        bars = {g: self._progress.add_task(f"{stage} {g}", total=n, count=f"0/{n}") for g, n in totals.items()}
-        for outcome in executor.map(jobs, lambda fractions: self._tick(bars, jobs, fractions), revise):
-            group = outcome.job.group
-            done[group] += 1
-            count = f"{done[group]}/{totals[group]}"
-            self._progress.update(bars[group], completed=done[group], count=count)
-            if not self._bars and not self._quiet and _worth_a_line(done[group], totals[group]):
-                self._console.print(f"{stage} {group}: {count}", highlight=False)
+        """The outcomes of `executor.map(jobs)` as they come, shown under `stage` and each job's group.
+
+        Args:
+            stage: what is done, such as `train`.
+            unit: what is counted, in the plural: one job is one of these.
+            jobs: in the order in which they should start.
+            executor: where they run.
+            revise: what becomes of a job just before it starts.
+        """
+        groups = {g: _Group(f"{stage:7} {g}", unit, n) for g, n in Counter(job.group for job in jobs).items()}
+        bars = {g: self._progress.add_task(group.title, total=group.total, count=group.count())
+                for g, group in groups.items()}  # fmt: skip
+        for outcome in executor.map(jobs, lambda fractions: self._tick(bars, groups, jobs, fractions), revise):
+            name = outcome.job.group
+            group = groups[name]
+            group.note(outcome.status == "ok")
+            self._progress.update(bars[name], completed=group.ended, count=group.count())
+            if group.ended == group.total or outcome.status != "ok":
+                self._line(group, group.ended)
             yield outcome
 
-    def _tick(self, bars: dict[str, TaskID], jobs: Sequence[Job], fractions: Sequence[float]) -> None:
+    def _tick(
+        self, bars: dict[str, TaskID], groups: dict[str, _Group], jobs: Sequence[Job], fractions: Sequence[float]
+    ) -> None:
         sums = dict.fromkeys(bars, 0.0)
         for job, fraction in zip(jobs, fractions, strict=True):
             sums[job.group] += fraction
-        for group, bar in bars.items():
-            self._progress.update(bar, completed=sums[group])
+        for name, group in groups.items():
+            self._progress.update(bars[name], completed=sums[name])
+            if group.started(sums[name]) and time.monotonic() - group.told > _SECONDS_BETWEEN_LINES:
+                self._line(group, sums[name])
+
+    def _line(self, group: _Group, done: float) -> None:
+        """Where there are no bars: how far a group is."""
+        group.told = time.monotonic()
+        if not self._bars and not self._quiet:
+            self._console.print(group.line(done), highlight=False, markup=False, soft_wrap=True)
 
 
-def _worth_a_line(done: int, total: int) -> bool:
-    """Ten lines a group, more or less, and always the last."""
-    return done == total or done * 10 // total > (done - 1) * 10 // total
+@dataclass
+class _Group:
+    """How far the jobs of one group are."""
+
+    title: str
+    unit: str
+    total: int
+    finished: int = 0
+    failed: int = 0
+    told: float = field(default_factory=time.monotonic)
+    _begun: float | None = None
+
+    @property
+    def ended(self) -> int:
+        return self.finished + self.failed
+
+    def note(self, ok: bool) -> None:
+        if ok:
+            self.finished += 1
+        else:
+            self.failed += 1
+
+    def started(self, done: float) -> bool:
+        """Whether some of it is under way but not all; the clock starts with the first that is."""
+        if self._begun is None and done > 0:
+            self._begun = time.monotonic()
+        return done > 0 and self.ended < self.total
+
+    def count(self) -> str:
+        lost = f", {self.failed} failed" if self.failed else ""
+        return f"{self.finished}/{self.total} {self.unit}{lost}"
+
+    def line(self, done: float) -> str:
+        if self.ended == self.total or self._begun is None or done <= 0:
+            return f"{self.title}: {self.count()}"
+        elapsed = time.monotonic() - self._begun
+        guess = f", about {_duration(elapsed * (self.total - done) / done)} left" if elapsed > _SECONDS_TO_GUESS else ""
+        return f"{self.title}: {self.count()}, {done / self.total:.0%} done{guess}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -16,11 +16,10 @@ from suite.errors import BadInput
 from suite.measuring.jobs import Point
 from suite.measuring.measure import Plan, probe_key, value_key
 from suite.metrics import Metric
+from suite.ranking.tables import GAPS, MEASURES
 from suite.spec.cells import spec_hash
 from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue, explained
 
-_MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-_GAPS = ("accuracy_gap", "loss_gap", "signed_accuracy_gap", "signed_loss_gap")
 _VALUE = ("run_id", "step", "component", "value", "standard_error", "status", "reason")
 _UNFINISHED = ".results-"
 _UNWRITABLE = "results cannot be written there"
@@ -100,7 +99,7 @@ def failures(plan: Plan, store: Store, metrics: dict[str, Metric]) -> list[str]:
 def _run_header(plan: Plan) -> Iterator[str]:
     yield from ("run_id", "step", "epoch", "status")
     yield from plan.task.grid
-    yield from (*_MEASURES, *_GAPS)
+    yield from (*MEASURES, *GAPS)
 
 
 def _run_rows(plan: Plan, store: Store) -> Iterator[list[Any]]:
@@ -110,7 +109,7 @@ def _run_rows(plan: Plan, store: Store) -> Iterator[list[Any]]:
         per_epoch = size // cell.task.training.batch(size)
         factors = [value for _, value in cell.factors]
         for point in run.checkpoints:
-            measures = [getattr(point, name) for name in _MEASURES]
+            measures = [getattr(point, name) for name in MEASURES]
             yield [run_id, point.step, point.step / per_epoch, run.status, *factors, *measures, *_gaps(point)]
 
 
@@ -137,14 +136,18 @@ def _value_row(v: StoredValue) -> list[Any]:
 
 def _no_value(run_id: str, step: int, probe: StoredProbe | None) -> list[Any]:
     if probe is None or probe.status == "ok":
-        raise BadInput(f"run {run_id} at step {step} is not measured yet: `suite measure` first")
+        raise BadInput(
+            f"run {run_id} at step {step} is not measured yet: `suite measure` with the same task file first"
+        )
     return [run_id, step, "", None, None, probe.status, f"spectral probe: {probe.reason}"]
 
 
 def _recorded(store: Store, run_id: str, plan: Plan) -> StoredRun:
     run = store.run(run_id)
     if run is None:
-        raise BadInput(f"{plan.task.name}: run {run_id} is not trained yet: `suite train {plan.task.name}` first")
+        raise BadInput(
+            f"{plan.task.name}: run {run_id} is not trained yet: `suite train` with the same task file first"
+        )
     return run
 
 

@@ -447,7 +447,7 @@ def stacks(folder: Path) -> dict[str, float]:
         (("run", "tasks/tiny", "--metric", "absent.py"), "absent.py"),
         (
             ("publish", "tasks/tiny/digits.yaml", "--dtype", "float64"),
-            "is not trained yet: `suite train tiny/digits` first",
+            "is not trained yet: `suite train` with the same task file first",
         ),
         (("leaderboard", "--results", "nowhere"), "nowhere"),
     ],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+import subprocess
 from pathlib import Path
 
+from suite.spec.loading import load_task
 from tests.command import README, readme_block, suite
 
 
@@ -35,3 +37,27 @@ def test_the_make_targets_of_the_readme_are_targets() -> None:
     targets = set(re.findall(r"^([a-z]+):", README.with_name("Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"^ +make ([a-z]+)", README.read_text(encoding="utf-8"), re.MULTILINE))
     assert {"run", "test"} <= named <= targets
+
+
+def test_make_run_says_which_leaderboard_is_whose() -> None:
+    """The published files are listed after a run of one's own: a heading stands between."""
+    recipe = subprocess.run(["make", "-n", "run"], cwd=README.parent, capture_output=True, text=True, check=True).stdout
+    *_, run, heading, published = recipe.splitlines()
+    assert (run.split()[-1], published.split()[-1]) == ("run", "leaderboard")
+    said = subprocess.run(["sh", "-c", heading], env={"SUITE_HOME": "mine"}, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\nYours is mine/reports/leaderboard\.md\. The published one.*:\n", said.stdout)
+
+
+def test_the_description_of_grokking_is_what_its_published_runs_show() -> None:
+    root = README.parent
+    description = load_task(root / "tasks/quick/modular-grokking.yaml").description
+    with (root / "reports/results/quick/modular-grokking/runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    learned: dict[str, int] = {}
+    for row in rows:
+        if float(row["train_accuracy"]) == 1:
+            learned.setdefault(row["run_id"], int(row["step"]))
+    last = {row["run_id"]: float(row["test_accuracy"]) for row in rows}  # a run's rows are in the order of its steps
+    assert set(learned) == set(last)
+    assert f"Training accuracy is 1 within {max(learned.values()):,} steps" in description
+    assert f"it is between {min(last.values()):.2f} and {max(last.values()):.2f}" in description

@@ -13,7 +13,7 @@ from suite.curvature.estimators import AveragedQuantiles, Histogram, Kernel, Pse
 from suite.curvature.gauss_newton import empirical_fisher, gauss_newton, true_fisher
 from suite.curvature.hessian import HessianOperator, StackedHessian, dense_hessian
 from suite.curvature.jacobian import AdamStep, Step, log_singular_values, preconditioner, supremum_over_points
-from suite.curvature.lanczos import lanczos, lanczos_quadrature
+from suite.curvature.lanczos import lanczos_quadrature
 from suite.curvature.lyapunov import lyapunov_exponents, multi_step_dimension
 from suite.curvature.measure import SpectralMeasure
 from suite.curvature.network import Network
@@ -47,7 +47,6 @@ __all__ = [
     "exact_eigenvalues",
     "gauss_newton",
     "krylov_spectrum",
-    "lanczos",
     "lanczos_quadrature",
     "log_singular_values",
     "lyapunov_exponents",

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from suite.curvature.normalisation import PlainNormalisation
 from suite.curvature.operator import MEMORY, SymmetricOperator, bytes_of_temporaries
 
 Loss = Callable[[Tensor], Tensor]
@@ -106,8 +107,26 @@ class StackedHessian(SymmetricOperator):
         check_loss(lambda w: vmap(loss)(w, *batch).sum(), params)
         super().__init__(params.shape[1], params.dtype, params.device)
         self.stack = len(params)
-        self._pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(lambda w: vmap(grad(loss))(w, *batch), params)[1])
+        with PlainNormalisation():
+            self._pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(lambda w: vmap(grad(loss))(w, *batch), params)[1])
+        self._check_against_loop(loss, params, batch)
         self._fit(memory)
+
+    def _check_against_loop(self, loss: Callable[..., Tensor], params: Tensor, batch: tuple[Tensor, ...]) -> None:
+        """One product of the last network alone: torch's batched derivatives of an operation may be wrong."""
+        vector, last = torch.ones(self.size, dtype=self.dtype, device=self.device), [b[-1] for b in batch]
+
+        def own(flat: Tensor) -> Tensor:
+            return loss(flat, *last)
+
+        alone = cast(Callable[[Tensor], tuple[Tensor]], vjp(grad(own), params[-1])[1])(vector)[0]
+        stacked = self._pull(torch.ones_like(params))[0][-1]
+        slack = 1e4 * torch.finfo(self.dtype).eps * float(alone.abs().max())
+        if not bool((stacked - alone).abs().max() <= slack):
+            raise ValueError(
+                "torch differentiates some operation of this network wrongly when networks are stacked: "
+                "use one HessianOperator a network"
+            )
 
     def _fit(self, memory: int) -> None:
         one = torch.ones(self.stack, self.size, dtype=self.dtype, device=self.device)

@@ -57,13 +57,7 @@ class SymmetricOperator(ABC):
         self._check(vectors)
         if vectors.ndim == 1:
             return self._product(vectors[None])[0]
-        if len(vectors) <= self.rows:
-            return self._halving(vectors)
-        out = torch.empty_like(vectors)
-        for start in range(0, len(vectors), self.rows):
-            part = slice(start, start + self.rows)
-            out[part] = self._halving(vectors[part])
-        return out
+        return self._in_blocks(vectors)
 
     def to_scipy(self) -> LinearOperator:
         """The operator for `scipy.sparse.linalg`: numpy vectors in, numpy vectors out (needs scipy)."""
@@ -85,6 +79,16 @@ class SymmetricOperator(ABC):
                 f"vectors are {vectors.dtype} on {vectors.device}, the operator {self.dtype} on {self.device}"
             )
 
+    def _in_blocks(self, vectors: Tensor) -> Tensor:
+        if len(vectors) <= self.rows:
+            return self._halving(vectors)
+        out, start = torch.empty_like(vectors), 0
+        while start < len(vectors):  # `rows` may shrink on the way
+            part = vectors[start : start + self.rows]
+            out[start : start + len(part)] = self._halving(part)
+            start += len(part)
+        return out
+
     def _halving(self, block: Tensor) -> Tensor:
         try:
             return self._product(block)
@@ -96,7 +100,7 @@ class SymmetricOperator(ABC):
             torch.cuda.empty_cache()
         self.rows = len(block) // 2
         self.choice = f"{self.rows} rows: more did not fit"
-        return torch.cat([self._halving(half) for half in torch.split(block, self.rows)])
+        return self._in_blocks(block)
 
     def _choose_rows(self, rows: int | None, memory: int) -> None:
         """Set `rows`: as told, or the fastest by a short measurement among those whose temporaries fit `memory`."""
@@ -118,11 +122,11 @@ class SymmetricOperator(ABC):
         self.choice = f"{best} rows, {1e3 * cost:.3g} ms a product (of {fitting} by measurement)"
 
     def _seconds(self, rows: int) -> float:
-        """Seconds a vector, the better of two products (a device that runs out of memory cannot be chosen)."""
+        """Seconds a vector, the best of three products (a device that runs out of memory cannot be chosen)."""
         block = torch.ones(rows, self.size, dtype=self.dtype, device=self.device)
         times = []
         try:
-            for _ in range(2):
+            for _ in range(3):
                 start = time.perf_counter()
                 self._product(block)
                 if self.device.type == "cuda":

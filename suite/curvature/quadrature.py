@@ -38,7 +38,8 @@ def spectral_measure(
         steps: Lanczos steps a run.
         probes_per_draw: runs that share a minibatch (and so its graph).
         deflate: so many eigenpairs of largest size are found first (`top_eigenpairs`), enter the measure exactly and
-            leave the probes' space: less variance where few directions decide, which is so for d − SD.
+            leave the probes' space (the probes are then Gaussian): less variance where few directions decide, as for
+            d − SD.
         reorthogonalisation: as for `lanczos`.
         seed: of the probes; run r's probe depends on the seed, its draw and its place in the draw alone.
         first: number of the first draw, for drawing further runs of the same sequence.
@@ -87,17 +88,29 @@ def _of_draw(
     reorthogonalisation: Reorthogonalisation,
     seed: int,
 ) -> SpectralMeasure:
-    probes, draws = _probes(operator, runs, seed, draw), torch.full((runs,), draw)
-    size = operator.size + operator.zeros
+    draws, size = torch.full((runs,), draw), operator.size + operator.zeros
     if not deflate:
+        probes = _probes(operator, runs, seed, draw)
         nodes, weights = lanczos_quadrature(operator, probes, steps, reorthogonalisation)
         return SpectralMeasure.of_quadrature(nodes, weights, size, draws, operator.zeros)
     pairs = top_eigenpairs(operator, deflate, seed=seed)
     rest = DeflatedOperator(operator, pairs.vectors)
-    nodes, weights = lanczos_quadrature(rest, rest.project(probes), steps, reorthogonalisation)
+    # a projected Gaussian has every direction of the subspace alike; projected signs have not
+    probes = rest.project(_gaussian(operator, runs, seed, draw))
+    nodes, weights = lanczos_quadrature(rest, probes, steps, reorthogonalisation)
     return SpectralMeasure.of_quadrature(nodes, weights, size - deflate, draws, operator.zeros).with_exact(pairs.values)
 
 
 def _probes(operator: SymmetricOperator, runs: int, seed: int, draw: int) -> Tensor:
+    return rademacher(runs, operator.size, _seed(seed, draw), operator.dtype, operator.device)
+
+
+def _gaussian(operator: SymmetricOperator, runs: int, seed: int, draw: int) -> Tensor:
+    generator = torch.Generator().manual_seed(_seed(seed, draw))
+    rows = [torch.randn(operator.size, generator=generator, dtype=torch.float32) for _ in range(runs)]
+    return torch.stack(rows).to(operator.device, operator.dtype)
+
+
+def _seed(seed: int, draw: int) -> int:
     digest = hashlib.sha256(f"probes/{seed}/{draw}".encode()).digest()
-    return rademacher(runs, operator.size, int.from_bytes(digest[:8], "big") >> 1, operator.dtype, operator.device)
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from suite.data.network import TIMEOUT, in_words, no_answer
 from suite.errors import BadInput
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ def damaged(path: Path, problem: str, expected: str, found: str) -> BadInput:
 def fetch(remote: Remote, folder: Path, place: str) -> Path:
     """Download a file into a folder of the cache with pooch, its checksum verified, unless it is there already.
 
-    pooch writes to a temporary file and renames it, so a killed download leaves no half file behind.
+    pooch writes to a temporary file and renames it, so a killed download leaves no half file behind. Where there is no
+    network that is said within seconds.
 
     Args:
         remote: the file.
@@ -107,11 +110,21 @@ def fetch(remote: Remote, folder: Path, place: str) -> Path:
     import pooch
 
     pooch.get_logger().setLevel(logging.WARNING)
-    try:
-        return Path(pooch.retrieve(remote.url, f"sha256:{remote.sha256}", remote.name, folder))
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
-        reason = " ".join(str(error).split())
-        raise BadInput(
-            f"{remote.name} is in no data folder and could not be downloaded from {remote.url} ({reason}): "
-            f"get the file and put it as {place} into a folder, and name that folder in SUITE_DATA_DIR"
-        ) from None
+    known, reason = f"sha256:{remote.sha256}", no_answer(remote.url)
+    if reason is None:
+        try:
+            return Path(pooch.retrieve(remote.url, known, remote.name, folder, downloader=_downloader(remote.url)))
+        except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
+            reason = in_words(error)
+    # the address is long and comes last: what is to be done is not cut off where a line is
+    host = urlsplit(remote.url).netloc
+    raise BadInput(
+        f"{remote.name} is in no data folder and could not be downloaded from {host} ({reason}): "
+        f"put it as {place} into a folder that SUITE_DATA_DIR names; it is {remote.url}"
+    )
+
+
+def _downloader(url: str) -> Any:
+    import pooch
+
+    return pooch.HTTPDownloader(timeout=TIMEOUT) if url.startswith("http") else None

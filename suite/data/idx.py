@@ -155,7 +155,26 @@ def load_images(source: ImageSet, train_limit: int | None, folders: tuple[Path, 
 
 def found_images(source: ImageSet, folders: tuple[Path, ...], cache: Path) -> dict[str, Path | None]:
     """The four files by their place in a data folder, and where `load_images` would read each, None if nowhere."""
-    return {f"{source.name}/{file.name}.gz": first_file(_places(source, file, folders, cache)) for file in source.files}
+    return {place_of(source, file): first_file(_places(source, file, folders, cache)) for file in source.files}
+
+
+def place_of(source: ImageSet, file: IdxFile) -> str:
+    """Where a user puts a file, relative to a data folder."""
+    return f"{source.name}/{file.name}.gz"
+
+
+def verify_idx(path: Path, file: IdxFile) -> None:
+    """Check that a file is the published one; it is unpacked only if it is not known as it lies, packed or not.
+
+    Raises:
+        BadInput: as `read_idx`.
+    """
+    try:
+        known = hashlib.sha256(path.read_bytes()).hexdigest() in (file.packed, file.unpacked)
+    except OSError:
+        known = False
+    if not known:
+        read_idx(path, file)
 
 
 def read_idx(path: Path, file: IdxFile) -> NDArray[np.uint8]:
@@ -193,7 +212,7 @@ def _locate(source: ImageSet, file: IdxFile, folders: tuple[Path, ...], cache: P
     if found is not None:
         return found
     remote = Remote(f"{file.name}.gz", f"{source.url}{file.name}.gz", file.packed)
-    return fetch(remote, cache / source.name, f"{source.name}/{remote.name}")
+    return fetch(remote, cache / source.name, place_of(source, file))
 
 
 def _places(source: ImageSet, file: IdxFile, folders: tuple[Path, ...], cache: Path) -> Iterator[Path]:

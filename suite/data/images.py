@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from suite.data.base import Dataset
-from suite.data.idx import ImageSet, found_images, load_images
+from suite.data.idx import ImageSet, found_images, load_images, place_of, verify_idx
 from suite.spec.base import DataSpec, Shape
 
 
@@ -36,6 +36,13 @@ class Images(DataSpec):
     def files(cls, folders: tuple[Path, ...], cache: Path) -> dict[str, Path | None]:
         """The four idx files of the set."""
         return found_images(cls.source, folders, cache)
+
+    @classmethod
+    def verify(cls, place: str, path: Path) -> None:
+        """A file is the published one if its sha256 is."""
+        for file in cls.source.files:
+            if place == place_of(cls.source, file):
+                verify_idx(path, file)
 
     def load(self, folders: tuple[Path, ...], cache: Path) -> Dataset:
         """Images float32 `n × 784`, classes int64 `n`; see `suite.data.idx.load_images` for where files are sought.

@@ -129,9 +129,17 @@ class WikiText2(DataSpec):
     @classmethod
     def files(cls, folders: tuple[Path, ...], cache: Path) -> dict[str, Path | None]:
         """The two texts (or the zip they come in), and the two files of GPT-2's byte-pair encoding."""
-        texts = {f"wikitext-2/{s.names[0]}": first_file(_places(s, folders, cache)) for s in (_TRAIN, _TEST)}
-        encoding = {f"gpt2-bpe/{r.name}": first_file(_bpe_places(r, folders, cache)) for r in (_ENCODER, _MERGES)}
+        texts = {place: first_file(_places(split, folders, cache)) for place, split in _texts().items()}
+        encoding = {place: first_file(_bpe_places(remote, folders, cache)) for place, remote in _encoding().items()}
         return texts | encoding
+
+    @classmethod
+    def verify(cls, place: str, path: Path) -> None:
+        """A text is known by its sha1, a file of the encoding by its sha256."""
+        if split := _texts().get(place):
+            identify(path, _text(path, split), split)
+        elif remote := _encoding().get(place):
+            _verify_bpe(path, remote)
 
     def load(self, folders: tuple[Path, ...], cache: Path) -> Dataset:
         """Inputs and targets, int64 `n × length`.
@@ -174,16 +182,31 @@ def identify(path: Path, text: bytes, split: Split) -> str:
     raise damaged(path, f"is not WikiText-2's {split.name} split", f"{split.size} bytes, {known}", found)
 
 
+def _texts() -> dict[str, Split]:
+    """By where a user puts them, relative to a data folder."""
+    return {f"wikitext-2/{split.names[0]}": split for split in (_TRAIN, _TEST)}
+
+
+def _encoding() -> dict[str, Remote]:
+    """Likewise."""
+    return {f"gpt2-bpe/{remote.name}": remote for remote in (_ENCODER, _MERGES)}
+
+
 def _read(split: Split, folders: tuple[Path, ...], cache: Path) -> tuple[Path, bytes]:
     """Where a split's text was found, and the text, not yet verified."""
     path = first_file(_places(split, folders, cache))
     if path is None:
         path = fetch(_ZIP, cache / "wikitext-2", f"wikitext-2/{split.names[0]} (or the zip as wikitext-2/{_ZIP.name})")
+    return path, _text(path, split)
+
+
+def _text(path: Path, split: Split) -> bytes:
+    """The text in a file, not yet verified: as it is, unpacked from gzip, or the split's member of the zip."""
     if path.suffix != ".zip":
-        return path, content(path)
+        return content(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return path, archive.read(split.member)
+            return archive.read(split.member)
     except (zipfile.BadZipFile, KeyError, OSError) as error:
         raise damaged(path, "is damaged", f"a zip file with {split.member}", str(error)) from None
 
@@ -251,10 +274,14 @@ def _bpe_file(remote: Remote, folders: tuple[Path, ...], cache: Path) -> Path:
     found = first_file(_bpe_places(remote, folders, cache))
     if found is None:
         return fetch(remote, cache / "gpt2-bpe", f"gpt2-bpe/{remote.name}")
-    digest = hashlib.sha256(content(found)).hexdigest()
-    if digest != remote.sha256:
-        raise damaged(found, "is not GPT-2's", f"sha256 {remote.sha256}", digest)
+    _verify_bpe(found, remote)
     return found
+
+
+def _verify_bpe(path: Path, remote: Remote) -> None:
+    digest = hashlib.sha256(content(path)).hexdigest()
+    if digest != remote.sha256:
+        raise damaged(path, "is not GPT-2's", f"sha256 {remote.sha256}", digest)
 
 
 def _bpe_places(remote: Remote, folders: tuple[Path, ...], cache: Path) -> Iterator[Path]:

@@ -73,7 +73,7 @@ class Laboratory:
                 jobs.append(job)
                 keys[id(job)] = key
         failures = []
-        for outcome in self.board.follow("train  ", jobs, executor):
+        for outcome in self.board.follow("train", "stacks", jobs, executor):
             if outcome.status == "ok":
                 self.store.record_stack(keys[id(outcome.job)], *outcome.result)
             else:
@@ -90,7 +90,7 @@ class Laboratory:
             for key, point in points
             if not _have(self.store.probe(key))
         ]
-        for o in self.board.follow("probe  ", jobs, executor):
+        for o in self.board.follow("probe", "checkpoints", jobs, executor):
             key, point, _ = o.job.arguments
             lost = StoredProbe(key, point.run_id, point.step, None, o.status, o.reason, o.seconds)
             self.store.record_probes([o.result if o.status == "ok" else lost])
@@ -109,9 +109,9 @@ class Laboratory:
         stage = "measure"
         while jobs:
             left: list[Job] = []
-            for outcome in self.board.follow(stage, jobs, executor, rounds.revise):
+            for outcome in self.board.follow(stage, "runs", jobs, executor, rounds.revise):
                 left += rounds.settle(outcome)
-            jobs, stage = left, "retry  "
+            jobs, stage = left, "retry"
 
     def _wanted(self, points: Iterable[tuple[str, Point]], metrics: dict[str, Metric]) -> Iterator[Wanted]:
         for probe_name, point in points:
@@ -130,7 +130,9 @@ class Laboratory:
         for cell, run_id in p.runs():
             run = self.store.run(run_id)
             if run is None:
-                raise SuiteError(f"{p.task.name}: run {run_id} is not trained yet: `suite train {p.task.name}` first")
+                raise SuiteError(
+                    f"{p.task.name}: run {run_id} is not trained yet: `suite train` with the same task file first"
+                )
             initial = self.store.path(str(run.initial))
             yield [
                 (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Literal, get_args
 
 from suite.curvature.estimate import Estimate
 from suite.errors import BadInput, first_line
@@ -67,12 +67,29 @@ def metric(
     cost: Cost = "spectrum",
     trivial: bool = False,
 ) -> Callable[[Measure], Metric]:
-    """Make a metric of a function `Run -> value`; see `Metric` for the words."""
+    """Make a metric of a function `Run -> value`; see `Metric` for the words.
+
+    Raises:
+        BadInput: a word that is not one of those `Metric` allows.
+    """
+    _check(title=title, family=family, source=source)
+    if isinstance(sign, bool) or sign not in (1, -1):
+        raise BadInput(f"@metric: sign {sign!r}: 1 if the gap is expected to grow with the metric, -1 if to shrink")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise BadInput(f"@metric: version {version!r}: a whole number from 1")
+    if cost not in get_args(Cost):
+        raise BadInput(f"@metric: cost {cost!r}: one of {', '.join(get_args(Cost))}")
 
     def made(measure: Measure) -> Metric:
         return Metric(measure.__name__, measure, title, family, source, sign, version, cost, trivial)
 
     return made
+
+
+def _check(**words: str) -> None:
+    for name, word in words.items():
+        if not isinstance(word, str) or not word.strip():
+            raise BadInput(f"@metric: {name} {word!r}: some text is meant")
 
 
 def find_metrics(files: Iterable[Path] = ()) -> dict[str, Metric]:

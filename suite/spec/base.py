@@ -54,7 +54,7 @@ class Shape:
 
 
 class DataSpec(Strict):
-    """A data source. Subclasses set `kind: Literal["…"]` and the three methods; `files` if they read any."""
+    """A data source. Subclasses set `kind: Literal["…"]` and the three methods; those that read files the other two."""
 
     kind: str
 
@@ -73,6 +73,14 @@ class DataSpec(Strict):
         A source that makes its data itself has none.
         """
         return {}
+
+    @classmethod
+    def verify(cls, place: str, path: Path) -> None:
+        """Check that the file found for one of the places of `files` is the one it should be, within a second or so.
+
+        Raises:
+            BadInput: it is not.
+        """
 
     def load(self, folders: tuple[Path, ...], cache: Path) -> Dataset:
         """Read or make the data: look in `folders` in turn, then in `cache`, then download into `cache`."""

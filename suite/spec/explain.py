@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from suite.spec.positions import Document, Path, Problem, dotted
-from suite.spec.task import TaskSpec
+from suite.spec.task import MisfitError, TaskSpec
 
 _KINDS = {
     dict: "a mapping",
@@ -38,122 +38,192 @@ _BOUND = {
     "less_than": ("not less than", "lt"),
     "less_than_equal": ("greater than", "le"),
 }
+_NAME = (
+    "cannot be a name: small letters and digits, with a hyphen or a slash between them, are meant, "
+    "such as quick/digits-mlp3"
+)
 
 
 def problems(error: ValidationError, document: Document) -> list[Problem]:
-    """One problem per field, by line."""
-    merged: dict[str, list[tuple[Path, str]]] = {}
+    """One problem per field. A field that is missing because its name is misspelt is one problem, not two."""
+    merged: dict[Path, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        path, message = _located(detail, document.data)
-        merged.setdefault(dotted(path), []).append((path, message))
+        for path, one in _located(detail, document.data):
+            merged.setdefault(path, []).append(one)
+    meant = {new for _, new in renamed(error, document.data)}
     return [
-        Problem(document.line(found[0][0]), field, " or ".join(dict.fromkeys(message for _, message in found)))
-        for field, found in merged.items()
+        Problem(document.line(path), dotted(path), _together(details))
+        for path, details in merged.items()
+        if not (path in meant and details[0]["type"] == "missing")
     ]
 
 
-def grid_path_problem(name: str, data: dict[str, Any]) -> str | None:
-    """Why a grid may not vary the field at this dotted path, or None."""
-    scalars = set(scalar_paths(TaskSpec, data))
-    if name in scalars and not name.startswith(_FIXED):
-        return None
-    if name in scalars:
-        return "cannot be varied: it does not change what is trained"
-    if any(path.startswith(f"{name}.") for path in scalars):
-        return f"is a group of fields: vary one of {', '.join(sorted(p for p in scalars if p.startswith(f'{name}.')))}"
-    near = difflib.get_close_matches(name, scalars, 1, 0.5)
-    same = [path for path in scalars if path.split(".")[-1] == name.rsplit(".", maxsplit=1)[-1]]
-    hint = (same or near)[:1]
-    return "no such field" + (f"; did you mean {hint[0]}?" if hint else f"; fields are {', '.join(sorted(scalars))}")
+def renamed(error: ValidationError, data: Any) -> Iterator[tuple[Path, Path]]:
+    """Unknown fields that are evidently others, which are not there, misspelt: as it is, and as it is meant."""
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "extra_forbidden":
+            path, model = _walk(detail["loc"][:-1], data)
+            word = str(detail["loc"][-1])
+            if (near := nearest(word, _fields(model))) and near not in at(data, path):
+                yield (*path, word), (*path, near)
 
 
-_FIXED = ("name", "title", "description", "kind", "probes", "include", "targets", "training.stack_size")
+def replaced(error: ValidationError, data: Any) -> Iterator[tuple[Path, str]]:
+    """Words that are evidently others misspelt: where they are, and what is meant."""
+    for detail in error.errors(include_url=False):
+        path, _ = _walk(detail["loc"], data)
+        if detail["type"] == "union_tag_invalid":
+            if near := nearest(str(detail.get("ctx", {}).get("tag")), _options(detail)):
+                yield (*path, "kind"), near
+        elif (
+            detail["type"] == "literal_error"
+            and isinstance(detail["input"], str)
+            and (near := nearest(detail["input"], _options(detail)))
+        ):
+            yield path, near
 
 
-def scalar_paths(model: type[BaseModel], data: Any, prefix: str = "") -> Iterator[str]:
-    """Dotted paths of the fields that hold single values, in the models that `data` chooses."""
-    for name, field in model.model_fields.items():
-        inner = _models(field.annotation)
-        if inner:
-            part = data.get(name) if isinstance(data, dict) else None
-            yield from scalar_paths(_chosen(inner, part), part, f"{prefix}{name}.")
-        elif name != "kind" and "list" not in str(field.annotation) and "dict" not in str(field.annotation):
-            yield f"{prefix}{name}"
+def at(data: Any, path: Path) -> Any:
+    """What is at a path of plain data."""
+    for word in path:
+        data = data[word]
+    return data
+
+
+def models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models(part)]
+
+
+def chosen(candidates: list[type[BaseModel]], data: Any) -> type[BaseModel]:
+    """The member of a union that the data's `kind` says, or the first."""
+    kind = data.get("kind") if isinstance(data, dict) else None
+    for model in candidates:
+        field = model.model_fields.get("kind")
+        if field and (field.default == kind or kind in get_args(field.annotation)):
+            return model
+    return candidates[0]
+
+
+def mistyped(value: Any, meant: str) -> str:
+    """That a value is of another type than is meant."""
+    return (
+        f"is empty, {meant} is meant" if value is None else f"{shown(value)} is {_described(value)}, {meant} is meant"
+    )
 
 
 def shown(value: Any) -> str:
     """A value as the file has it, shortened."""
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is nearest, if one is near."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), 1, 0.5)), None)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """A hint: the nearest known word, or all there are."""
     options = sorted(known)
-    near = difflib.get_close_matches(word, options, 1, 0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(options)}"
+    near = nearest(word, options)
+    return f"; did you mean {near}?" if near else f"; known are {', '.join(options)}"
 
 
-def _located(detail: ErrorDetails, data: Any) -> tuple[Path, str]:
-    """The YAML's own path of an error (pydantic's has names of union members in it), and the message."""
-    path, model = _walk(detail["loc"], data)
-    kind = detail["type"]
-    if kind == "value_error":
-        text = str(detail.get("ctx", {}).get("error", detail["msg"]))
-        if named := re.match(r"([a-z_]+(?:\.[a-z_]+)+): (.*)", text, re.DOTALL):
-            return tuple(named[1].split(".")), named[2]
-        return path, text
-    if kind == "extra_forbidden":
-        word, known = str(detail["loc"][-1]), model.model_fields if model else {}
-        return (*path[:-1], word) if path and path[-1] == word else (
-            *path,
-            word,
-        ), f"unknown key{suggestion(word, known)}"
-    return path, _message(detail)
+def _located(detail: ErrorDetails, data: Any) -> Iterator[tuple[Path, ErrorDetails]]:
+    """The YAML's own path of an error (pydantic's has names of union members in it), one for each part that misfits."""
+    path, _ = _walk(detail["loc"], data)
+    error = detail.get("ctx", {}).get("error")
+    if isinstance(error, MisfitError):
+        for field, problem in error.problems.items():
+            yield tuple(field.split(".")), {**detail, "msg": problem}
+    elif detail["type"] == "extra_forbidden":
+        parent, model = _walk(detail["loc"][:-1], data)
+        word = str(detail["loc"][-1])
+        yield (*parent, word), {**detail, "msg": f"unknown key{suggestion(word, _fields(model))}"}
+    else:
+        yield path, {**detail, "msg": str(error)} if error else detail
+
+
+def _together(details: list[ErrorDetails]) -> str:
+    """The messages on one field as one. A word that is also allowed where a number is wrong is only an alternative."""
+    words = [detail for detail in details if detail["type"] == "literal_error"]
+    others = [detail for detail in details if detail["type"] != "literal_error"]
+    if not words or not others:
+        return " or ".join(dict.fromkeys(map(_message, details)))
+    options = [option for detail in words for option in _options(detail)]
+    value = words[0]["input"]
+    if isinstance(value, str) and (near := nearest(value, options)):
+        return f"{shown(value)} is unknown; did you mean {near}?"
+    return f"{' or '.join(dict.fromkeys(map(_message, others)))} (or say {' or '.join(options)})"
 
 
 def _message(detail: ErrorDetails) -> str:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind in _MEANT:
-        return f"{shown(value)} is {_described(value)}, {_MEANT[kind]} is meant"
+        return mistyped(value, _MEANT[kind])
     if kind in _BOUND:
         words, bound = _BOUND[kind]
         return f"{shown(value)} is {words} {context[bound]}"
-    options = re.findall(r"'([^']*)'", str(context.get("expected") or context.get("expected_tags")))
-    tag = str(context.get("tag"))
-    plain = {
-        "missing": f"is missing{_beside(value)}",
-        "literal_error": f"{shown(value)} is not one of {', '.join(options)}{_near(value, options)}",
-        "union_tag_invalid": f"kind {shown(tag)} is unknown{suggestion(tag, options)}",
-        "union_tag_not_found": "kind is missing: it says which of the possible forms this is",
-        "finite_number": f"{value} is not a finite number",
-        "string_pattern_mismatch": f"{shown(value)} does not look like {context.get('pattern')}",
-    }
-    return plain.get(kind, f"{detail['msg']} (found {shown(value)})")
+    said = _SAID.get(kind)
+    return said(detail) if said else f"{detail['msg']} (found {shown(value)})"
 
 
-def _near(value: Any, options: list[str]) -> str:
-    near = difflib.get_close_matches(str(value), options, 1, 0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+def _not_one_of(detail: ErrorDetails) -> str:
+    value, options = detail["input"], _options(detail)
+    near = nearest(str(value), options)
+    return f"{shown(value)} is not one of {', '.join(options)}" + (f"; did you mean {near}?" if near else "")
 
 
-def _beside(parent: Any) -> str:
-    return f": add it beside {', '.join(sorted(map(str, parent))[:4])}" if isinstance(parent, dict) and parent else ""
+def _unknown_kind(detail: ErrorDetails) -> str:
+    tag = str(detail.get("ctx", {}).get("tag"))
+    return f"kind {shown(tag)} is unknown{suggestion(tag, _options(detail))}"
+
+
+def _missing(detail: ErrorDetails) -> str:
+    parent = detail["input"]
+    beside = f": add it beside {', '.join(sorted(map(str, parent))[:4])}" if isinstance(parent, dict) and parent else ""
+    return f"is missing{beside}"
+
+
+_SAID: dict[str, Callable[[ErrorDetails], str]] = {
+    "extra_forbidden": lambda detail: detail["msg"],
+    "value_error": lambda detail: detail["msg"],
+    "missing": _missing,
+    "literal_error": _not_one_of,
+    "union_tag_invalid": _unknown_kind,
+    "union_tag_not_found": lambda _: "kind is missing: it says which of the possible forms this is",
+    "finite_number": lambda detail: f"{detail['input']} is not a finite number",
+    "string_pattern_mismatch": lambda detail: f"{shown(detail['input'])} {_NAME}",
+}
+
+
+def _options(detail: ErrorDetails) -> list[str]:
+    """The words that are possible, where an error is of one that is not."""
+    context = detail.get("ctx", {})
+    return re.findall(r"'([^']*)'", str(context.get("expected") or context.get("expected_tags")))
+
+
+def _fields(model: type[BaseModel] | None) -> Iterable[str]:
+    return model.model_fields if model else ()
 
 
 def _described(value: Any) -> str:
-    return "nothing" if value is None else _KINDS.get(type(value), type(value).__name__)
+    return _KINDS.get(type(value), type(value).__name__)
 
 
 def _walk(location: tuple[str | int, ...], data: Any) -> tuple[Path, type[BaseModel] | None]:
-    """Follow an error's location through the data, leaving out what is not a key there."""
+    """Follow an error's location through the data, leaving out what is not a key there; the path, and its model."""
     path: list[str | int] = []
     model: type[BaseModel] | None = TaskSpec
-    for i, word in enumerate(location):
+    for word in location:
         if isinstance(data, dict) and word in data:
             data = data[word]
-            # the model of an error is that of its parent, unless the error is inside
-            model = _next(model, str(word), data) if i < len(location) - 1 or isinstance(data, dict) else model
+            model = _next(model, str(word), data)
         elif isinstance(data, list) and isinstance(word, int) and word < len(data):
             data = data[word]
         elif isinstance(data, dict) and model is not None and word in model.model_fields:
@@ -166,22 +236,5 @@ def _walk(location: tuple[str | int, ...], data: Any) -> tuple[Path, type[BaseMo
 
 def _next(model: type[BaseModel] | None, name: str, data: Any) -> type[BaseModel] | None:
     field = model.model_fields.get(name) if model else None
-    inner = _models(field.annotation) if field else []
-    return _chosen(inner, data) if inner else None
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The models that an annotation is made of."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models(part)]
-
-
-def _chosen(models: list[type[BaseModel]], data: Any) -> type[BaseModel]:
-    """The member of a union that the data's `kind` says, or the first."""
-    kind = data.get("kind") if isinstance(data, dict) else None
-    for model in models:
-        field = model.model_fields.get("kind")
-        if field and (field.default == kind or kind in get_args(field.annotation)):
-            return model
-    return models[0]
+    inner = models(field.annotation) if field else []
+    return chosen(inner, data) if inner else None

@@ -7,16 +7,16 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from suite.errors import BadInput
 from suite.spec import explain
 from suite.spec.cells import put
-from suite.spec.positions import Document, Problem, Unreadable, parse
+from suite.spec.grids import grid_problems
+from suite.spec.meant import all_problems, copied
+from suite.spec.positions import MOST_BYTES, Document, Problem, Unreadable, parse
 from suite.spec.task import TaskSpec
-from suite.spec.training import Spaced
 
 MOST_CELLS = 1000
 """Cells that a task may have without being asked twice (`--yes`)."""
@@ -29,7 +29,8 @@ def load_task(path: Path, max_cells: int = MOST_CELLS) -> TaskSpec:
         BadInput: all its problems, one `file:line: field: what is wrong, what was meant` a line.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)  # of /dev/urandom, too
     except (OSError, ValueError) as error:
         raise BadInput(_absent(path, error)) from None
     task, problems = check(content, max_cells)
@@ -43,22 +44,41 @@ def check(content: bytes, max_cells: int = MOST_CELLS) -> tuple[TaskSpec | None,
     try:
         document = parse(content)
     except Unreadable as error:
-        return None, sorted(error.problems, key=lambda p: p.line)
-    try:
-        task = TaskSpec.model_validate(document.data)
-    except ValidationError as error:
-        problems = explain.problems(error, document)
-        # the grid is looked at as far as that can be done without a valid task
-        problems += [p for p in _grid_problems(document) if p.field not in {q.field for q in problems}]
-        return None, sorted(problems, key=lambda p: p.line)
-    problems = [*_grid_problems(document), *_kind_problems(task, document)]
-    problems = problems or _cell_problems(task, document, max_cells)
-    return task, sorted(problems, key=lambda p: p.line)
+        return None, _by_line(list(error.problems))
+    problems, as_meant = all_problems(document)
+    told = [*grid_problems(as_meant), *_kind_problems(as_meant)]
+    # of a grid's values we say it better than pydantic, whose words are those of every type a value may have
+    problems = [p for p in problems if not (p.field.startswith("grid.") and _covered(p, told))] + told
+    if problems:
+        return None, _by_line(problems)
+    task = TaskSpec.model_validate(document.data)
+    return task, _by_line(_cell_problems(task, document, max_cells))
+
+
+def _covered(problem: Problem, told: list[Problem]) -> bool:
+    return any(problem.field.startswith(other.field) for other in told)
+
+
+def _by_line(problems: list[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: problem.line)
 
 
 def find_tasks(root: Path) -> list[Path]:
     """All task files under a folder, by name."""
     return sorted(root.rglob("*.yaml"))
+
+
+def listed(root: Path) -> list[Path]:
+    """All task files under a folder, by name; at least one.
+
+    Raises:
+        BadInput: there is no such folder, or no task file in it.
+    """
+    if not root.is_dir():
+        raise BadInput(f"there is no folder {root}/ in {Path.cwd()}: give one, or go to the folder it is in")
+    if files := find_tasks(root):
+        return files
+    raise BadInput(f"{root}: there is no task file (*.yaml) in this folder")
 
 
 def resolve(names: Iterable[str], root: Path) -> list[Path]:
@@ -77,18 +97,25 @@ def resolve(names: Iterable[str], root: Path) -> list[Path]:
 def _resolve(name: str, root: Path) -> list[Path]:
     for place in (Path(name), root / name):
         if place.is_dir():
-            if files := find_tasks(place):
-                return files
-            raise BadInput(f"{place}: there is no task file (*.yaml) in this folder")
-        if place.is_file():
+            return listed(place)
+        if place.exists():
             return [place]
     if (file := root / f"{name}.yaml").is_file():
         return [file]
-    known = [str(p.relative_to(root).with_suffix("")) for p in find_tasks(root)]
-    folders = sorted({str(p.parent) for p in find_tasks(root)})
-    near = difflib.get_close_matches(name, [*known, *folders], 1, 0.5)
-    hint = f"; did you mean {near[0]}?" if near else f"; tasks are: {', '.join(known) or f'none in {root}/'}"
-    raise BadInput(f"{name}: no task file, folder or task of that name{hint}")
+    raise BadInput(f"{name}: no task file, folder or task of that name{_known(name, root)}")
+
+
+def _known(name: str, root: Path) -> str:
+    """A hint at a task of which the name is near, or at where tasks are looked for."""
+    files = find_tasks(root)
+    names = [str(path.relative_to(root).with_suffix("")) for path in files]
+    beside = [str(path) for path in Path(name).parent.glob("*.yaml")] if Path(name).parent.is_dir() else []
+    near = explain.nearest(name, {*names, *(str(path.parent) for path in files), *beside})
+    if near:
+        return f"; did you mean {near}?"
+    if not root.is_dir():
+        return f"; there is no folder {root}/ in {Path.cwd()} either: give the path of a task file"
+    return f"; tasks are: {', '.join(names) or f'none in {root}/'}"
 
 
 def _absent(path: Path, error: Exception) -> str:
@@ -101,67 +128,24 @@ def _absent(path: Path, error: Exception) -> str:
     return f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
 
 
-def _grid_problems(document: Document) -> Iterator[Problem]:
-    """What can be said of each line of the grid on its own."""
-    grid = document.data.get("grid", {})
-    if not isinstance(grid, dict):
+def _kind_problems(document: Document) -> Iterator[Problem]:
+    """What a kind of task asks of the grid and of the checkpoints, whatever else is wrong."""
+    data = document.data
+    kind, grid, training = data.get("kind"), data.get("grid", {}), data.get("training")
+    if kind == "grid" and isinstance(grid, dict) and not [name for name in grid if not is_seed(name)]:
+        where = document.line(("grid",))
+        yield Problem(where, "grid", "kind grid needs at least one hyperparameter, such as learning_rate: […]")
+    if not isinstance(training, dict):
         return
-    for name, values in grid.items():
-        line, field = document.line(("grid", name)), f"grid.{name}"
-        if wrong := explain.grid_path_problem(name, document.data):
-            yield Problem(line, field, wrong)
-        elif isinstance(values, list):
-            yield from _value_problems(name, values, document)
-
-
-def _value_problems(name: str, values: list[Any], document: Document) -> Iterator[Problem]:
-    field = f"grid.{name}"
-    if not values:
-        yield Problem(document.line(("grid", name)), field, "no values: give at least one, or leave the line out")
-    seen: list[Any] = []
-    for i, value in enumerate(values):
-        line = document.line(("grid", name, i))
-        if isinstance(value, dict | list) or value is None:
-            yield Problem(line, field, f"{explain.shown(value)} is not a single value")
-        elif isinstance(value, float) and not math.isfinite(value):
-            yield Problem(line, field, f"{value} is not a finite number")
-        elif value in seen:
-            yield Problem(line, field, f"{explain.shown(value)} is given twice: keep one")
-        else:
-            seen.append(value)
-            yield from _misfit(name, value, line, document)
-
-
-def _misfit(name: str, value: Any, line: int, document: Document) -> Iterator[Problem]:
-    """Does the value fit its field, whatever the other fields say?"""
-    try:
-        trial = {key: _copied(part) for key, part in document.data.items() if key != "grid"}
-        put(trial, name, value)
-        TaskSpec.model_validate(trial)
-    except ValidationError as error:
-        for problem in explain.problems(error, Document(trial, {})):
-            if problem.field == name:
-                yield Problem(line, f"grid.{name}", problem.message)
-    except (KeyError, TypeError):
-        return  # the field's parents are themselves wrong, which is said elsewhere
-
-
-def _copied(part: Any) -> Any:
-    return {key: _copied(value) for key, value in part.items()} if isinstance(part, dict) else part
-
-
-def _kind_problems(task: TaskSpec, document: Document) -> Iterator[Problem]:
-    line = document.line(("kind",))
-    checkpoints = task.training.checkpoints
-    if task.kind == "grid":
-        if not [name for name in task.grid if not is_seed(name)]:
-            where = document.line(("grid",))
-            yield Problem(where, "grid", "kind grid needs at least one hyperparameter, such as learning_rate: […]")
-        if isinstance(checkpoints, Spaced):
-            where = document.line(("training", "checkpoints"))
-            yield Problem(where, "training.checkpoints", "kind grid looks at the end alone: kind final is meant")
-    elif not isinstance(checkpoints, Spaced) or checkpoints.count < 2:
-        yield Problem(line, "kind", "kind trajectory needs training.checkpoints of kind even or log with count ≥ 2")
+    checkpoints = training.get("checkpoints")
+    told = checkpoints if isinstance(checkpoints, dict) else {}
+    spaced, count = told.get("kind") in ("even", "log"), told.get("count")
+    if kind == "grid" and spaced:
+        where = document.line(("training", "checkpoints"))
+        yield Problem(where, "training.checkpoints", "kind grid looks at the end alone: kind final is meant")
+    if kind == "trajectory" and (not spaced or count == 1):
+        words = "kind trajectory needs training.checkpoints of kind even or log with count ≥ 2"
+        yield Problem(document.line(("kind",)), "kind", words)
 
 
 def is_seed(name: str) -> bool:
@@ -178,7 +162,7 @@ def _cell_problems(task: TaskSpec, document: Document, max_cells: int) -> list[P
     problems: list[Problem] = []
     for values in itertools.product(*task.grid.values()):
         try:
-            cell = _copied(plain)
+            cell = copied(plain)
             for name, value in zip(task.grid, values, strict=True):
                 put(cell, name, value)
             TaskSpec.model_validate(cell)

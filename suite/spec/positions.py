@@ -70,7 +70,7 @@ def parse(content: bytes) -> Document:
         Unreadable: it is not a mapping in the subset described above.
     """
     if len(content) > MOST_BYTES:
-        raise Unreadable(Problem(1, "", f"the file has {len(content):,} bytes; a task file has at most {MOST_BYTES:,}"))
+        raise Unreadable(Problem(1, "", f"the file is too long: a task file has at most {MOST_BYTES:,} bytes"))
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -46,15 +47,34 @@ class TaskSpec(Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if reason := self.model.misfit(self.data.shape()):
-            raise ValueError(f"model.kind: {reason}")
-        size = self.data.train_size()
-        if self.training.batch_size != "full" and self.training.batch_size > size:
-            raise ValueError(
-                f"training.batch_size: {self.training.batch_size} is more than the {size} inputs of the training set; "
-                "lower it, or say full"
-            )
-        probe = self.probes.spectrum.batch_size
-        if isinstance(probe, int) and probe > size:
-            raise ValueError(f"probes.spectrum.batch_size: {probe} is more than the {size} inputs of the training set")
+        wrong = misfits(self.data, self.model, self.training.batch_size, self.probes.spectrum.batch_size)
+        if found := dict(wrong):
+            raise MisfitError(found)
         return self
+
+
+class MisfitError(ValueError):
+    """Parts of a task that are right by themselves and do not fit; `problems` by dotted path of the field to change."""
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {problem}" for field, problem in problems.items()))
+        self.problems = problems
+
+
+def misfits(data: DataSpec, model: ModelSpec | None, batch_size: Any, probe: Any) -> Iterator[tuple[str, str]]:
+    """What does not fit the data, and the field to change.
+
+    Args:
+        data: a source that is right by itself.
+        model: likewise, or None if that is not known.
+        batch_size: `training.batch_size`; what is not a whole number is passed over.
+        probe: `probes.spectrum.batch_size`, likewise.
+    """
+    if model and (reason := model.misfit(data.shape())):
+        yield "model.kind", reason
+    size = data.train_size()
+    many = f"is more than the {size} inputs of the training set"
+    if isinstance(batch_size, int) and batch_size > size:
+        yield "training.batch_size", f"{batch_size} {many}; lower it, or say full"
+    if isinstance(probe, int) and probe > size:
+        yield "probes.spectrum.batch_size", f"{probe} {many}"

@@ -1,6 +1,6 @@
 """The networks that are benchmarked, what a product on them can cost at best, and how memory is watched.
 
-A benchmark of `SUITE_BENCH_QUICK=1` is cut to a few steps, to see that it runs; `tests.bench.report` refuses its numbers.
+`SUITE_BENCH_QUICK=1` cuts a benchmark to a few steps, to see that it runs; `tests.bench.report` refuses its numbers.
 """
 
 from __future__ import annotations
@@ -249,4 +249,9 @@ def device_name(device: torch.device = CPU) -> str:
 
 def about(net: BenchNet) -> dict[str, Any]:
     """What every result of a benchmark is told with."""
-    return {"net": net.name, "parameters": net.size, "device": device_name(net.device), "quick": QUICK}
+    return {"net": net.name, "parameters": net.size, **conditions(net.device)}
+
+
+def conditions(device: torch.device = CPU) -> dict[str, Any]:
+    """On what, and whether it was in earnest."""
+    return {"device": device_name(device), "quick": QUICK}

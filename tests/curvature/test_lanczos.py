@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from tests.curvature.modules import classes, dense, normal, perceptron, seeded
 from torch import Tensor, nn
 
 from suite.curvature.eigenpairs import krylov_spectrum, top_eigenpairs
@@ -17,6 +16,7 @@ from suite.curvature.measure import SpectralMeasure
 from suite.curvature.network import Network
 from suite.curvature.operator import SymmetricOperator
 from suite.curvature.quadrature import spectral_measure, stacked_measure
+from tests.curvature.modules import classes, dense, normal, perceptron, seeded
 
 CPU = torch.device("cpu")
 

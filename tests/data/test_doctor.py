@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from suite.data import wikitext
+from suite.data.mnist import Mnist
 from suite.doctor import diagnose
-
-NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+from tests.data.test_idx import NAMES, small_set, write
 
 
 @pytest.fixture
@@ -23,15 +27,59 @@ def said(folder: Path) -> dict[str, tuple[str, str]]:
     return {row["what"]: (row["state"], row["note"]) for row in diagnose(folder.parent / "home")}
 
 
-def test_a_set_is_there_when_all_its_files_are(folder: Path) -> None:
-    (folder / "mnist").mkdir()
-    for name in NAMES[:3]:
-        (folder / "mnist" / name).touch()
-    state, note = said(folder)["data: mnist"]
+@pytest.fixture
+def mnist(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a small MNIST, all of it there."""
+    monkeypatch.setattr(Mnist, "source", small_set("mnist", 0))
+    return write(folder / "mnist", 0)
+
+
+def test_a_set_is_there_when_all_its_files_are(mnist: Path) -> None:
+    assert said(mnist.parent)["data: mnist"] == ("ok", str(mnist))
+    (mnist / f"{NAMES[3]}.gz").unlink()
+    state, note = said(mnist.parent)["data: mnist"]
     assert state == "missing"
     assert f"put mnist/{NAMES[3]}.gz into a folder of SUITE_DATA_DIR" in note
-    (folder / "mnist" / NAMES[3]).touch()
-    assert said(folder)["data: mnist"] == ("ok", str(folder / "mnist"))
+
+
+@pytest.mark.parametrize("repacked", [False, True])
+def test_a_file_that_is_not_the_published_one_is_broken(mnist: Path, repacked: bool) -> None:
+    path = mnist / f"{NAMES[0]}.gz"
+    content = gzip.decompress(path.read_bytes())
+    changed = content[:-1] + bytes([content[-1] ^ 1])
+    path.write_bytes(gzip.compress(changed if repacked else content)[: None if repacked else -9])
+    state, note = said(mnist.parent)["data: mnist"]
+    assert state == "broken"
+    assert str(path) in note
+    path.write_bytes(gzip.compress(content, 1, mtime=7))  # packed by somebody else: what is in it counts
+    assert said(mnist.parent)["data: mnist"][0] == "ok"
+
+
+def test_damage_shows_though_another_file_is_missing(mnist: Path) -> None:
+    (mnist / f"{NAMES[0]}.gz").write_bytes(b"<html>")
+    (mnist / f"{NAMES[3]}.gz").unlink()
+    assert said(mnist.parent)["data: mnist"][0] == "broken"
+
+
+@pytest.mark.parametrize(
+    ("place", "what"), [("wikitext-2/train.txt", "wikitext-2"), ("gpt2-bpe/vocab.bpe", "gpt2-bpe")]
+)
+def test_a_damaged_text_or_encoding_is_broken(place: str, what: str, folder: Path) -> None:
+    (folder / place).parent.mkdir()
+    (folder / place).write_bytes(b"another")
+    state, note = said(folder)[f"data: {what}"]
+    assert state == "broken"
+    assert str(folder / place) in note
+
+
+def test_a_known_text_and_encoding_are_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wikitext, "_TRAIN", replace(wikitext._TRAIN, editions={hashlib.sha1(b"a").hexdigest(): "own"}))
+    monkeypatch.setattr(wikitext, "_MERGES", replace(wikitext._MERGES, sha256=hashlib.sha256(b"b").hexdigest()))
+    for place, content in (("wikitext-2/train.txt", b"a"), ("gpt2-bpe/vocab.bpe", b"b")):
+        (folder / place).parent.mkdir()
+        (folder / place).write_bytes(content)
+    rows = said(folder)
+    assert rows["data: wikitext-2"][0] == rows["data: gpt2-bpe"][0] == "missing", "the other file of each"
 
 
 def test_sources_that_make_their_data_are_always_there(folder: Path) -> None:

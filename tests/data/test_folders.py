@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
+from suite.data import network
 from suite.data.folders import Remote, checksum, content, data_folders, fetch
 from suite.errors import BadInput
 
@@ -98,6 +103,12 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         content(tmp_path / "absent")
 
 
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    """No test knows of another's servers."""
+    network._unreachable.cache_clear()
+
+
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         pass
@@ -130,15 +141,96 @@ def test_fetch_refuses_another_file_and_leaves_nothing(served: tuple[Path, str],
     folder, address = served
     (folder / "a.txt").write_bytes(b"abd")
     remote = Remote("a.txt", f"{address}a.txt", hashlib.sha256(b"abc").hexdigest())
-    with pytest.raises(BadInput, match=r"could not be downloaded from http://127.*hash.*put it as set/a\.txt"):
+    with pytest.raises(
+        BadInput,
+        match=r"could not be downloaded from 127.*another checksum than the known file\): put it as set/a\.txt",
+    ):
         fetch(remote, tmp_path / "cache", "set/a.txt")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9/", "http://127.0.0.1:{port}/no/"])
-def test_without_a_network_it_says_where_to_put_the_file(
-    address: str, served: tuple[Path, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://127.0.0.1:9/", "its server cannot be reached: Connection refused"),
+        (
+            "http://nowhere.invalid/",
+            r"its server (could not be looked up|did not answer .*): is there a network\?",
+        ),
+        ("http://127.0.0.1:{port}/no/", "its server answers 404 File not found"),
+    ],
+)
+def test_without_a_network_it_says_in_a_line_where_to_put_the_file(
+    address: str, reason: str, served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,nowhere.invalid")
     address = address.format(port=served[1].split(":")[-1].strip("/"))
-    with pytest.raises(BadInput, match=rf"could not be downloaded from {address}a\.txt .*SUITE_DATA_DIR"):
+    with pytest.raises(BadInput) as error:
         fetch(Remote("a.txt", f"{address}a.txt", "0" * 64), tmp_path / "cache", "set/a.txt")
+    assert re.fullmatch(
+        rf"a\.txt is in no data folder and could not be downloaded from {address.split('/')[2]} \({reason}\): "
+        rf"put it as set/a\.txt into a folder that SUITE_DATA_DIR names; it is {address}a\.txt",
+        str(error.value),
+    )
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server whose queue is full: it neither accepts nor refuses, like one behind a firewall."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.socket() as server, socket.socket() as first, socket.socket() as second:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for client in (first, second):
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+
+def test_a_server_that_does_not_answer_is_waited_for_once_and_not_long(
+    deaf: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "TIMEOUT", (0.3, 0.3))
+    start = time.monotonic()
+    for name in ("a", "b", "c", "d", "e"):
+        with pytest.raises(BadInput, match=r"its server did not answer within 0\.3 seconds: is there a network\?\)"):
+            fetch(Remote(name, f"{deaf}{name}", "0" * 64), tmp_path, f"set/{name}")
+    assert time.monotonic() - start < 1.2, "one wait of 0.3 seconds, not five"
+
+
+def test_a_lookup_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(network, "_PATIENCE", 0.2)
+    released = threading.Event()
+    monkeypatch.setattr(network, "_try", lambda host, port: released.wait(30) and None)
+    start = time.monotonic()
+    reason = network.no_answer("https://slow.invalid/a")
+    released.set()
+    assert reason == "its server did not answer within 0.2 seconds: is there a network?"
+    assert time.monotonic() - start < 5
+
+
+def test_behind_a_proxy_it_is_the_proxy_that_must_answer(
+    served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    for name in ("no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", served[1])
+    assert network.no_answer("http://nowhere.invalid/a") is None
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert network.no_answer("http://nowhere.invalid/a") == "the proxy 127.0.0.1 cannot be reached: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (requests.ConnectTimeout("HTTPSConnectionPool(host=…)"), "its server did not answer in time"),
+        (requests.exceptions.SSLError("HTTPSConnectionPool(host=…)"), "its server's certificate could not be verified"),
+        (requests.exceptions.ProxyError("HTTPSConnectionPool(host=…)"), "the proxy on the way refused it"),
+        (requests.ConnectionError("HTTPSConnectionPool(host=…)"), "the connection broke off"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_errors_of_a_download_are_said_in_words(error: Exception, words: str) -> None:
+    assert network.in_words(error) == words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from suite.curvature.estimate import Estimate
 from suite.curvature.spectrum import DenseSpectra
 from suite.errors import BadInput
-from suite.metrics import Run, find_metrics
+from suite.metrics import Run, find_metrics, metric
 from suite.spec.task import TaskSpec
 
 EIGENVALUES = [[3.0, 0.5, -1.0], [5.0, 0.5, -1.0]]
@@ -156,9 +157,27 @@ def test_bad_metric_files_are_one_clear_error(tmp_path: Path, text: str, said: s
 
 
 def test_every_metric_says_what_is_known_of_it() -> None:
-    for metric in find_metrics().values():
-        assert metric.title
-        assert metric.family
-        assert metric.source
-        assert metric.sign in (-1, 1)
-        assert metric.measure.__doc__
+    for one in find_metrics().values():
+        assert one.title
+        assert one.family
+        assert one.source
+        assert one.sign in (-1, 1)
+        assert one.measure.__doc__
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"sign": "up"}, "sign 'up'"),
+        ({"sign": 2}, "sign 2"),
+        ({"sign": True}, "sign True"),
+        ({"cost": "cheap"}, "cost 'cheap': one of free"),
+        ({"version": 0}, "version 0"),
+        ({"title": " "}, "title ' '"),
+        ({"source": None}, "source None"),
+    ],
+)
+def test_the_words_of_a_metric_are_checked_where_it_is_made(words: dict[str, object], said: str) -> None:
+    good = {"title": "T", "family": "f", "source": "s", "sign": 1}
+    with pytest.raises(BadInput, match=re.escape(f"@metric: {said}")):
+        metric(**{**good, **words})  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ def said(text: str | bytes) -> str:
         ("[32, 64]", "[32, 9999]", r"x.yaml:12: grid.training.batch_size: 9999 is more than"),
         ("training.batch_size: [", "training.optimizer: [", r"x.yaml:12: grid.training.optimizer: is a group of fields"),
         ("kind: grid", "kind: trajectory", r"x.yaml:3: kind: kind trajectory needs training.checkpoints"),
-        ("name: tiny/digits", "name: Tiny Digits", r"x.yaml:1: name: 'Tiny Digits' does not look like"),
+        ("name: tiny/digits", "name: Tiny Digits", r"x.yaml:1: name: 'Tiny Digits' cannot be a name: small letters and digits"),
         ("data: {kind: digits}", "data: &a {kind: digits}", r"x.yaml:4: anchors and aliases are not allowed"),
         ("data: {kind: digits}", "data: {kind: digits", r"x.yaml:\d+: not YAML"),
         ("data: {kind: digits}\n", "", r"x.yaml:1: data: is missing"),
@@ -51,9 +51,110 @@ def test_mistakes_have_file_line_and_field(old: str, new: str, expected: str) ->
     assert re.search(expected, said(TINY.replace(old, new, 1))), said(TINY.replace(old, new, 1))
 
 
-def test_all_mistakes_at_once() -> None:
-    text = TINY.replace("learning_rate: 0.1", "learning_rate: 0").replace("epochs: 3", "epoch: 3")
-    assert len(said(text).splitlines()) >= 2
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (  # a misspelt kind does not hide what is wrong inside of it
+            {"kind: mlp, widths: [4]": "kind: mpl, activation: tanhh, widths: [0]"},
+            [
+                "model: kind 'mpl' is unknown; did you mean mlp?",
+                "model.widths[0]: 0 is not greater than 0",
+                "model.activation: 'tanhh' is not one of relu, gelu, tanh; did you mean tanh?",
+            ],
+        ),
+        (  # nor a misspelt field a wrong value, and what it is meant to be is not missing as well
+            {"learning_rate: 0.1": "learning_rat: -1"},
+            [
+                "training.optimizer.learning_rat: unknown key; did you mean learning_rate?",
+                "training.optimizer.learning_rate: -1 is not greater than 0",
+            ],
+        ),
+        ({"learning_rate: 0.1": "learning_rat: 1.0"}, ["training.optimizer.learning_rat: unknown key; did you mean learning_rate?"]),
+        (  # nor a wrong field that others do not fit the data
+            {
+                "learning_rate: 0.1": "learning_rate: fast",
+                "batch_size: 32": "batch_size: 5000",
+                "minibatches: 2": "batch_size: 6000",
+                "mlp, widths: [4], bias: false": "transformer, layers: 1, width: 4, heads: 2",
+                "[32, 64]": "[32, 7000]",
+            },
+            [
+                "model.kind: model transformer takes tokens",
+                "training.optimizer.learning_rate: 'fast' is text, a number is meant",
+                "training.batch_size: 5000 is more than the 1438 inputs",
+                "grid.training.batch_size: 7000 is more than the 1438 inputs",
+                "probes.spectrum.batch_size: 6000 is more than the 1438 inputs",
+            ],
+        ),
+        (  # all that does not fit, where every field is right by itself
+            {"batch_size: 32": "batch_size: 5000", "minibatches: 2": "batch_size: 6000"},
+            ["training.batch_size: 5000 is more", "probes.spectrum.batch_size: 6000 is more"],
+        ),
+        (  # nor a wrong field what its kind of task needs
+            {"title: A tiny grid": "title: 3", "kind: grid": "kind: trajectory"},
+            ["title: 3 is a whole number, text is meant", "kind: kind trajectory needs training.checkpoints"],
+        ),
+        (
+            {"probes:": "inculde: {train_accuracy: 2.0}\nprobes:"},
+            ["inculde: unknown key; did you mean include?", "include.train_accuracy: 2.0 is greater than 1"],
+        ),
+        ({"probes:": "inculde: {}\nprobes:"}, ["inculde: unknown key; did you mean include?"]),
+        ({"title: A": "titel: A"}, ["titel: unknown key; did you mean title?"]),
+        (
+            {"probes:": "xyzzy: {}\nprobes:"},
+            ["xyzzy: unknown key; known are data, description, grid, include, kind, model, name, probes, seed, targets"],
+        ),
+    ],
+)  # fmt: skip
+def test_all_mistakes_at_once_each_once(changes: dict[str, str], expected: list[str]) -> None:
+    text = TINY
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    lines = [re.sub(r"^x\.yaml:\d+: ", "", line) for line in said(text).splitlines()]
+    assert len(lines) == len(expected), lines
+    for line, start in zip(lines, expected, strict=True):
+        assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("data.kind: [digits, mnist]", ["cannot be varied: the other fields depend on it"]),
+        ("model.widths: [[4], [8]]", ["cannot be varied: it is a list"]),
+        ("title: [a, b]", ["cannot be varied: it does not change what is trained"]),
+        ("probes.spectrum: [a]", ["cannot be varied: it does not change what is trained"]),
+        ("training.stack_size: [1, 2]", ["cannot be varied: it does not change what is trained"]),
+        ("training.batch_size: [-1]", ["-1 is not greater than 0 (or say full)"]),
+        ("training.batch_size: [0.5]", ["0.5 is a number, a whole number is meant (or say full)"]),
+        ("training.batch_size: [ful]", ["'ful' is unknown; did you mean full?"]),
+        ("seed: [.inf]", ["inf is not a finite number"]),
+        ("seed: [[1]]", ["[1] is not a single value"]),
+        ("seed: 3", ["3 is a whole number, a list of values is meant"]),
+        ("seed:", ["is empty, a list of values is meant"]),
+        ("seed: [1, 1, 1, 2]", ["1 is given 3 times: keep one"]),
+        ("seed: [-1, -1]", ["-1 is less than 0", "-1 is given twice: keep one"]),
+    ],
+)
+def test_a_line_of_the_grid_has_plain_words(line: str, expected: list[str]) -> None:
+    start, rest = TINY.split("grid:\n")
+    text = f"{start}grid:\n  training.optimizer.learning_rate: [0.1]\n  {line}\nprobes:{rest.split('probes:')[1]}"
+    words = [problem.message for problem in check(text.encode())[1]]
+    assert len(words) == len(expected), words
+    for word, beginning in zip(words, expected, strict=True):
+        assert word.startswith(beginning)
+
+
+def test_only_fields_that_can_be_varied_are_offered() -> None:
+    offered = said(TINY.replace("  seed: [0, 1]", "  qqqq: [0, 1]")).split("that can be varied are ")[1].split(", ")
+    assert {"seed", "data.test_fraction", "model.activation", "training.batch_size"} <= set(offered)
+    assert {word.split(".")[0] for word in offered} == {"data", "model", "training", "seed"}
+    assert not [word for word in offered if word.endswith(("kind", "widths", "stack_size"))]
+
+
+def test_an_empty_grid_is_said_in_words() -> None:
+    text = TINY.split("grid:\n")[0] + "grid:\n"
+    assert said(text).endswith("grid: is empty, a mapping is meant")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +196,17 @@ def test_absent_files_and_unknown_names_suggest_the_nearest(tmp_path: Path) -> N
         load_task(tmp_path / "digit.yaml")
     with pytest.raises(BadInput, match="did you mean digits"):
         resolve(["digts"], tmp_path)
+    with pytest.raises(BadInput, match=r"did you mean .*/digits\.yaml\?"):
+        resolve([str(tmp_path / "digit.yaml")], tmp_path / "nowhere")
+    with pytest.raises(BadInput, match=r"there is no folder .*nowhere/ in .*: give the path of a task file"):
+        resolve(["digits"], tmp_path / "nowhere")
     assert resolve(["digits"], tmp_path) == [tmp_path / "digits.yaml"]
+
+
+def test_an_endless_file_is_read_no_further_than_a_task_may_be() -> None:
+    (endless,) = resolve(["/dev/zero"], Path("tasks"))
+    with pytest.raises(BadInput, match=r"/dev/zero:1: the file is too long: a task file has at most 1,000,000 bytes"):
+        load_task(endless)
 
 
 def test_every_task_of_the_repository_is_valid_and_named_by_its_place() -> None:
