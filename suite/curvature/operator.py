@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MEMORY = 2**30
 """Bytes that the temporaries of one block may take, if nothing else is said."""
 
-_BLOCKS = (1, 4, 16)
+_BLOCKS = (1, 4, 8, 16)
 _WORTH = 0.95
 """A larger block must cost less than this part of the smaller one's time per vector to be chosen."""
 
@@ -115,9 +115,10 @@ class SymmetricOperator(ABC):
         best, cost = 1, self._seconds(1)
         for k in fitting[1:]:
             seconds = self._seconds(k)
-            if seconds >= _WORTH * cost:
+            if seconds < _WORTH * cost:
+                best, cost = k, seconds
+            elif seconds > cost:
                 break
-            best, cost = k, seconds
         self.rows = best
         self.choice = f"{best} rows, {1e3 * cost:.3g} ms a product (of {fitting} by measurement)"
 
