@@ -121,11 +121,14 @@ def measure(
 
 
 @app.command()
-def rank(quiet: Quiet = False) -> None:
+def rank(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Names of measured tasks; default: all of them")] = None,
+    quiet: Quiet = False,
+) -> None:
     """Rank what is measured in the local store, and write its report."""
     from suite.reporting.local import report
 
-    report(_home() / "reports", _console(), quiet)
+    report(_home() / "reports", _console(), quiet, tasks or None)
 
 
 @app.command()
@@ -235,6 +238,35 @@ def show(run_id: Annotated[str, typer.Argument(help="A run id, or the beginning 
 
 
 @app.command()
+def spectrum(
+    checkpoint: Annotated[str, typer.Argument(help="A .safetensors file, a saved state dict, or a run id with --task")],
+    task: Annotated[str | None, typer.Option(help="Task file or name: architecture, data, loss, η, batch size")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="FILE.py:FUNCTION of the path → (module, criterion, inputs, targets)")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-12, help="η; default: the task's")] = None,
+    batch_size: Annotated[str | None, typer.Option(help="Of the minibatches, or full; default: the task's")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Lanczos runs, or minibatches with --exact")] = 20,
+    probes: Annotated[int, typer.Option(min=1, help="Runs that share a minibatch")] = 1,
+    steps: Annotated[int, typer.Option(min=2, help="Lanczos steps of a run")] = 100,
+    exact: Annotated[bool, typer.Option("--exact", help="All eigenvalues, in float64")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the probes")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Draw the spectrum into this .svg, .pdf or .png")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    as_json: AsJson = False,
+) -> None:
+    """Spectrum and sharpness dimension of a saved model, without training anything."""
+    from suite import pipeline
+    from suite.measuring.saved import Budget
+
+    budget = Budget(learning_rate, _batch_size(batch_size), runs, probes, steps, exact, seed)
+    options = _options(device, dtype, None, None, False, False)
+    found = pipeline.spectrum(checkpoint, _paths([task])[0] if task else None, model, budget, options, plot)
+    _table("Spectrum", found.rows(), as_json)
+
+
+@app.command()
 def schema(
     write: Annotated[Path | None, typer.Option(help="Write the one without installed plug-ins to this file")] = None,
     check: Annotated[
@@ -263,6 +295,16 @@ def doctor() -> None:
     _table("Doctor", rows, False, prose=("note",))
     if any(row["state"] == "broken" for row in rows):
         raise typer.Exit(1)
+
+
+def _batch_size(word: str | None) -> Any:
+    from suite.errors import BadInput
+
+    if word is None or word == "full":
+        return word
+    if not word.isdigit() or int(word) < 1:
+        raise BadInput(f"--batch-size {word}: a whole number from 1, or full")
+    return int(word)
 
 
 def _paths(tasks: list[str] | None) -> list[Path]:
@@ -363,7 +405,7 @@ def _table(
     for word, width in widths.items():
         table.add_column(word, overflow="fold", width=width)
     for row in rows:
-        table.add_row(*(str(row[word]) for word in widths))
+        table.add_row(*("–" if row[word] is None else str(row[word]) for word in widths))
     console.print(table)
 
 

@@ -14,11 +14,14 @@ from suite.errors import BadInput
 from suite.executors import LocalExecutor
 from suite.measuring.measure import METRIC_LIMIT, Laboratory, Plan, plan
 from suite.measuring.place import WORKER_VARIABLES, Place
+from suite.measuring.saved import Budget, SpectrumReport, from_python, from_task, measure_saved
 from suite.metrics import Metric, find_metrics
 from suite.progress import Board
 from suite.publishing import check_names, failures, make_ready, write_results
 from suite.reporting.local import report
+from suite.reporting.spectrum import draw_spectrum
 from suite.spec.loading import load_task
+from suite.spec.task import TaskSpec
 from suite.store import Store
 
 
@@ -84,6 +87,48 @@ def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path
     check_names(plans, results)
     with Store(options.home) as store:
         return [write_results(p, store, metrics, results) for p in plans]
+
+
+def spectrum(
+    checkpoint: str, task: Path | None, model: str | None, budget: Budget, options: Options, plot: Path | None
+) -> SpectrumReport:
+    """The spectrum and SD of a saved model, or of a run of the local store (by the beginning of its id).
+
+    Raises:
+        BadInput: neither task nor model, or both; no such checkpoint; see `suite.measuring.saved`.
+    """
+    import torch
+
+    device = torch.device(resolve_device(options.device))
+    dtype = torch.float64 if budget.exact else getattr(torch, options.dtype)
+    if (task is None) == (model is None):
+        raise BadInput(
+            "give one of --task TASK and --model FILE.py:FUNCTION: they say what the numbers in the file mean"
+        )
+    if plot and plot.suffix not in (".svg", ".pdf", ".png"):
+        raise BadInput(f"--plot {plot}: a name that ends in .svg, .pdf or .png is meant")
+    if model is not None:
+        saved = from_python(Path(checkpoint), model, device, dtype)
+    else:
+        saved = from_task(*_checkpoint(checkpoint, task, options), device, dtype)
+    found = measure_saved(saved, budget)
+    if plot:
+        masses = found.measure.masses * found.measure.run_weights[:, None]
+        draw_spectrum(found.measure.nodes.numpy(), masses.numpy(), found.learning_rate, plot)
+    return found
+
+
+def _checkpoint(checkpoint: str, path: Path | None, options: Options) -> tuple[Path, TaskSpec]:
+    """The weights' file and the task that they belong to: of a file as given, of a run with its cell's own values."""
+    assert path is not None  # one of task and model is given
+    if Path(checkpoint).is_file() or not checkpoint.isalnum():
+        return Path(checkpoint), load_task(path, options.max_cells)
+    with Store(options.home) as store:
+        runs = [(cell, run_id) for cell, run_id in _plans([path], options)[0].runs() if run_id.startswith(checkpoint)]
+        stored = store.run(runs[0][1]) if len(runs) == 1 else None
+        if stored is None:
+            raise BadInput(f"{checkpoint}: no such file, and no one trained run of {path} in {options.home} begins so")
+        return store.path(str(stored.checkpoints[-1].weights)), runs[0][0].task
 
 
 def resolve_device(device: str) -> str:

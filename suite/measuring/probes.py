@@ -84,7 +84,7 @@ def _dense(problem: Problem, weights: Tensor, spec: DenseSpectrum, batch: int) -
 
 def _eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, bool]:
     """Eigenvalues on one minibatch without the exact zeros that the reduction takes out, and whether it was retried."""
-    loss, weights, _ = _reduced(problem, weights, inputs, targets)
+    loss, weights, _ = reduced_loss(problem, weights, inputs, targets)
     return minibatch_eigenvalues(loss, weights)
 
 
@@ -92,7 +92,7 @@ def _lanczos(problem: Problem, weights: Tensor, spec: LanczosSpectrum, batch: in
     """One probe a run; runs that share a minibatch (a full batch) share one operator and its products."""
 
     def operator(draw: int) -> HessianOperator:
-        loss, at, zeros = _reduced(problem, weights, *_batch(problem, draw, batch, weights.dtype))
+        loss, at, zeros = reduced_loss(problem, weights, *_batch(problem, draw, batch, weights.dtype))
         # a number of rows that depends on shapes alone: which block is fastest would differ from run to run
         made = HessianOperator(loss, at, rows=max(1, _BLOCK_NUMBERS // len(at)))
         made.zeros = zeros
@@ -103,8 +103,15 @@ def _lanczos(problem: Problem, weights: Tensor, spec: LanczosSpectrum, batch: in
     return QuadratureSpectrum(measure).to_arrays()
 
 
-def _reduced(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Loss, Tensor, int]:
-    """The loss on a minibatch in the span of its inputs where that is exact, the weights there, the zeros left out."""
+def reduced_loss(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Loss, Tensor, int]:
+    """The loss on a minibatch in the span of its inputs where that is exact, the weights there, the zeros left out.
+
+    Args:
+        problem: network and loss.
+        weights: flat `[d]`.
+        inputs: of the minibatch, in the weights' dtype if they are vectors.
+        targets: of the minibatch.
+    """
     model, zeros = problem.model, 0
     if model.linear_in_inputs:
         reduced = ReducedInputs(inputs, next(iter(model.slices().values())), model.shapes[0][0])

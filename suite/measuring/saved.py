@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file
@@ -29,7 +30,7 @@ from suite.curvature import (
 from suite.curvature.dense import minibatch_eigenvalues
 from suite.curvature.estimate import Estimate
 from suite.errors import BadInput
-from suite.measuring.probes import minibatch
+from suite.measuring.probes import minibatch, reduced_loss
 from suite.spec.task import TaskSpec
 from suite.training.problem import load_problem
 
@@ -43,18 +44,42 @@ class SavedModel:
     """Weights, and the mean loss of any part of the training set as a function of them.
 
     Attributes:
-        weights: flat `[d]`.
-        loss_of: indices of training inputs, int64 on the CPU → the loss `[d] → scalar` of that minibatch.
+        size: number of parameters d.
+        operands: indices of training inputs, int64 on the CPU → the loss of that minibatch as a function of flat
+            parameters, the parameters where it is to be measured, and how many exact zeros a reduction has taken out.
         train_size: number of training inputs n.
-        step: the optimizer's learning rate (momentum and weight decay are not used: the paper's map), or None.
-        batch_size: that of training, or None.
+        learning_rate: η of training, where it is known.
+        batch_size: that of training, where it is known.
     """
 
-    weights: Tensor
-    loss_of: Callable[[Tensor], Loss]
+    size: int
+    operands: Callable[[Tensor], tuple[Loss, Tensor, int]]
     train_size: int
     learning_rate: float | None
     batch_size: int | None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How a spectrum is measured.
+
+    Attributes:
+        learning_rate: η of the map w − η ∇L_B(w); None: that of training.
+        batch_size: of the minibatches; None: that of training; `full`: the training set.
+        runs: Lanczos runs, or minibatches if `exact`.
+        probes: runs that share a minibatch.
+        steps: Lanczos steps of a run.
+        exact: all eigenvalues, in float64.
+        seed: of the probes.
+    """
+
+    learning_rate: float | None = None
+    batch_size: int | Literal["full"] | None = None
+    runs: int = 20
+    probes: int = 1
+    steps: int = 100
+    exact: bool = False
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,17 +88,41 @@ class SpectrumReport:
 
     Attributes:
         measure: the spectral measure.
-        minibatch: number of inputs of each minibatch.
+        batch_size: number of inputs of each minibatch.
         learning_rate: η of the map w − η ∇L_B(w).
         pooled: SD by direct quadrature of the pooled measure.
-        averaged: SD by Def. 4.2 to the letter, quantile functions averaged over minibatches.
+        averaged: SD by Def. 4.2 to the letter, quantile functions averaged over minibatches; None with one Lanczos run
+            a minibatch, whose noise would be averaged as if it were the minibatches'.
     """
 
     measure: SpectralMeasure
-    minibatch: int
+    batch_size: int
     learning_rate: float
     pooled: Estimate
-    averaged: Estimate
+    averaged: Estimate | None
+
+    def rows(self) -> list[dict[str, str | float | None]]:
+        """As a table: quantity, value, standard error."""
+        measure, edge = self.measure, 2 / self.learning_rate
+        found = {
+            "parameters d": Estimate(measure.size),
+            "minibatch size": Estimate(self.batch_size),
+            "runs": Estimate(measure.runs),
+            "SD, pooled": self.pooled,
+            "d − SD, pooled": Estimate(measure.size - self.pooled.value, self.pooled.standard_error),
+            "trace": measure.trace(),
+            "Frobenius norm": measure.frobenius(),
+            "largest eigenvalue": measure.mean(measure.nodes.amax(1)),
+            "least eigenvalue": measure.mean(measure.nodes.amin(1)),
+            "edge of stability 2/η": Estimate(edge),
+        }
+        if self.averaged is not None:
+            found["SD, Def. 4.2 averaged"] = self.averaged
+            found["d − SD, averaged"] = Estimate(measure.size - self.averaged.value, self.averaged.standard_error)
+        return [
+            {"quantity": name, "value": _short(e.value), "standard error": _short(e.standard_error)}
+            for name, e in found.items()
+        ]
 
 
 def from_task(checkpoint: Path, task: TaskSpec, device: torch.device, dtype: torch.dtype) -> SavedModel:
@@ -86,12 +135,12 @@ def from_task(checkpoint: Path, task: TaskSpec, device: torch.device, dtype: tor
     weights = _flat(checkpoint, problem.model.names, problem.model.shapes).to(device, dtype)
     inputs, targets = problem.train.inputs, problem.train.targets
 
-    def loss_of(at: Tensor) -> Loss:
-        x, y = inputs[at.to(device)], targets[at.to(device)]
-        return lambda flat: problem.loss(flat, x, y)
+    def operands(at: Tensor) -> tuple[Loss, Tensor, int]:
+        at = at.to(device)
+        return reduced_loss(problem, weights, inputs[at], targets[at])
 
     size = len(problem.train)
-    return SavedModel(weights, loss_of, size, task.training.optimizer.learning_rate, task.training.batch(size))
+    return SavedModel(len(weights), operands, size, task.training.optimizer.learning_rate, task.training.batch(size))
 
 
 def from_python(checkpoint: Path, named: str, device: torch.device, dtype: torch.dtype) -> SavedModel:
@@ -107,58 +156,71 @@ def from_python(checkpoint: Path, named: str, device: torch.device, dtype: torch
     try:
         network = Network(module)
     except ValueError as error:
-        raise BadInput(f"{named}: {error}") from error
+        raise BadInput(f"--model {named}: {error}") from error
 
-    def loss_of(at: Tensor) -> Loss:
-        return network.loss(criterion, inputs[at.to(device)], targets[at.to(device)])
+    def operands(at: Tensor) -> tuple[Loss, Tensor, int]:
+        at = at.to(device)
+        return network.loss(criterion, inputs[at], targets[at]), network.params, 0
 
-    return SavedModel(network.params, loss_of, len(inputs), None, None)
+    return SavedModel(len(network.params), operands, len(inputs), None, None)
 
 
-def measure_saved(
-    model: SavedModel, learning_rate: float | None, batch: int | None, runs: int, steps: int, exact: bool, seed: int
-) -> SpectrumReport:
-    """Its spectrum on minibatches and its SD, each with a bootstrap error.
+def measure_saved(model: SavedModel, budget: Budget) -> SpectrumReport:
+    """Its spectrum on minibatches and its SD, with bootstrap errors over minibatches.
 
     Raises:
         BadInput: learning rate or batch size missing or out of range, too many parameters for `exact`, or a loss that
             cannot be differentiated twice.
     """
-    eta, size = learning_rate or model.learning_rate, batch or model.batch_size
-    if eta is None or size is None:
+    eta = model.learning_rate if budget.learning_rate is None else budget.learning_rate
+    batch = model.train_size if budget.batch_size == "full" else budget.batch_size or model.batch_size
+    if eta is None or batch is None:
         raise BadInput("--learning-rate and --batch-size: both are needed for a model without a task")
-    if not 1 <= size <= model.train_size:
-        raise BadInput(f"--batch-size {size}: between 1 and the {model.train_size} training inputs")
-    if exact and len(model.weights) > _MOST_DENSE:
-        raise BadInput(f"--exact: {len(model.weights):,} parameters; all eigenvalues are had up to {_MOST_DENSE:,}")
+    if not 1 <= batch <= model.train_size:
+        raise BadInput(f"--batch-size {batch}: between 1 and the {model.train_size} training inputs")
+    if budget.exact and model.size > _MOST_DENSE:
+        raise BadInput(f"--exact: {model.size:,} parameters; all eigenvalues are computed up to {_MOST_DENSE:,}")
     try:
-        measure = _exact(model, size, runs) if exact else _lanczos(model, size, runs, steps, seed)
+        measure = _exact(model, batch, budget) if budget.exact else _lanczos(model, batch, budget)
     except (ValueError, RuntimeError) as error:
         raise BadInput(f"the spectrum cannot be had: {error}") from error
-    step = Step(eta)
-    pooled, averaged = (_estimate(measure, kind(step)) for kind in (Quadrature, AveragedQuantiles))
-    return SpectrumReport(measure, size, eta, pooled, averaged)
+    several = budget.exact or budget.probes > 1 or batch == model.train_size
+    averaged = _estimate(measure, AveragedQuantiles(Step(eta))) if several else None
+    return SpectrumReport(measure, batch, eta, _estimate(measure, Quadrature(Step(eta))), averaged)
 
 
-def _exact(model: SavedModel, batch: int, runs: int) -> SpectralMeasure:
-    weights = model.weights.double()
-    rows = [
-        minibatch_eigenvalues(model.loss_of(minibatch(k, batch, model.train_size)), weights)[0] for k in range(runs)
-    ]
-    return SpectralMeasure.of_eigenvalues(torch.stack([row.cpu() for row in rows]), len(weights))
+def _short(number: float | None) -> float | None:
+    """Eight digits: a measured number has no more."""
+    return number if number is None or isinstance(number, int) else float(f"{number:.8g}")
 
 
-def _lanczos(model: SavedModel, batch: int, runs: int, steps: int, seed: int) -> SpectralMeasure:
-    """One probe a run; on a full batch all runs share one operator."""
+def _exact(model: SavedModel, batch: int, budget: Budget) -> SpectralMeasure:
+    """All eigenvalues on each minibatch; the whole training set is one."""
+    draws = range(1 if batch == model.train_size else budget.runs)
+    rows = []
+    for draw in draws:
+        loss, at, _ = model.operands(_indices(model, draw, batch))
+        rows.append(minibatch_eigenvalues(loss, at)[0].cpu())
+    width = max(len(row) for row in rows)
+    padded = torch.stack([torch.nn.functional.pad(row, (0, width - len(row))) for row in rows])
+    return SpectralMeasure.of_eigenvalues(padded, model.size)
 
+
+def _lanczos(model: SavedModel, batch: int, budget: Budget) -> SpectralMeasure:
     def operator(draw: int) -> HessianOperator:
-        return HessianOperator(model.loss_of(minibatch(draw, batch, model.train_size)), model.weights, rows=1)
+        loss, at, zeros = model.operands(_indices(model, draw, batch))
+        # rows by a rule, not by a measurement: the same command gives the same bits
+        made = HessianOperator(loss, at, rows=max(1, min(budget.probes, 2**22 // len(at))))
+        made.zeros = zeros
+        return made
 
     if batch == model.train_size:
-        return spectral_measure(
-            HessianOperator(model.loss_of(torch.arange(batch)), model.weights), runs, steps, seed=seed
-        )
-    return spectral_measure(operator, runs, steps, seed=seed)
+        return spectral_measure(operator(0), budget.runs, budget.steps, seed=budget.seed)
+    return spectral_measure(operator, budget.runs, budget.steps, probes_per_draw=budget.probes, seed=budget.seed)
+
+
+def _indices(model: SavedModel, draw: int, batch: int) -> Tensor:
+    return minibatch(draw, batch, model.train_size)
 
 
 def _estimate(measure: SpectralMeasure, estimator: Quadrature | AveragedQuantiles) -> Estimate:
@@ -187,7 +249,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         held = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:
-        raise BadInput(f"{path}: cannot be read as weights ({str(error).splitlines()[0][:200]})") from error
+        raise BadInput(
+            f"{path}: not a file of tensors alone: save `model.state_dict()` with torch.save, or as .safetensors (a "
+            "whole pickled model is not opened: it could run any code)"
+        ) from error
     held = {"tensor": held} if isinstance(held, Tensor) else held
     if not isinstance(held, Mapping) or not all(isinstance(t, Tensor) for t in held.values()) or not held:
         raise BadInput(f"{path}: a tensor or a state dict of tensors is meant")
