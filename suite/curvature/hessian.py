@@ -134,6 +134,10 @@ class StackedHessian(SymmetricOperator):
         self.rows = self.stack * probes
         self.choice = f"{probes} probes of {self.stack} networks at once"
 
+    def blocks(self, count: int) -> list[slice]:
+        """All rows at once: which network a row belongs to follows from its place among all."""
+        return [slice(0, count)]
+
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """H_s v for the k rows of each network s: `[S·k, d]` → `[S·k, d]`."""
         self._check(vectors)

@@ -1,6 +1,6 @@
 """Stochastic Lanczos quadrature: the spectral measure of a symmetric operator as seen by random probes.
 
-Three forms of reorthogonalisation. `none` keeps no basis, three vectors a probe: Ritz values repeat (ghosts) and share
+Three forms of reorthogonalisation. `none` keeps no basis, two vectors a probe: Ritz values repeat (ghosts) and share
 their weight, so that quadrature stays right (Greenbaum 1989), but nothing may be counted by them. `partial` (Simon
 1984) follows the loss of orthogonality by its recurrence and reorthogonalises when it passes √eps: Ritz values count.
 `full` reorthogonalises twice in every step. Only `none` is needed for a measure, and it is the default.
@@ -105,8 +105,8 @@ def lanczos(
 
     Vectors are in the dtype of `probes`; inner products are accumulated and recurrence coefficients kept in float64.
     A probe whose Krylov space is exhausted goes on with zeros: its nodes are then exact and the others have weight
-    zero. Memory: three vectors a probe, plus `steps` vectors a probe in `basis_dtype` on `basis_device` unless
-    `reorthogonalisation` is `none`; a basis elsewhere is streamed through in small pieces.
+    zero. Memory: two vectors a probe besides the probe itself, plus `steps` vectors a probe in `basis_dtype` on
+    `basis_device` unless `reorthogonalisation` is `none`; a basis elsewhere is streamed through in small pieces.
 
     Args:
         operator: symmetric, `d × d`.
@@ -160,8 +160,7 @@ class _Recurrence:
         kind = self.current.dtype
         if self.basis is not None:
             self.basis.append(step, self.current)
-        new = self.operator @ self.current
-        new.addcmul_(self.previous, self.beta.to(kind), value=-1)
+        new = self._product_less_previous(self.beta.to(kind))
         alpha = dots(new, self.current)
         new.addcmul_(self.current, alpha.to(kind), value=-1)
         if self.basis is not None and (self.simon is None or self.simon.due(step, alpha, self.beta, norms(new))):
@@ -175,6 +174,13 @@ class _Recurrence:
         # a broken product (0 · NaN) must not hide: the norm went into the coefficients before
         self.previous, self.current = self.current, new
         return alpha
+
+    def _product_less_previous(self, beta: Tensor) -> Tensor:
+        """H q_j − β q_{j−1}, into the place of q_{j−1}: block by block, so that no third vector a probe is needed."""
+        blocks = getattr(self.operator, "blocks", None)
+        for part in blocks(len(self.current)) if blocks else [slice(None)]:
+            self.previous[part].mul_(beta[part]).neg_().add_(self.operator @ self.current[part])
+        return self.previous
 
 
 class _Basis:

@@ -59,6 +59,10 @@ class SymmetricOperator(ABC):
             return self._product(vectors[None])[0]
         return self._in_blocks(vectors)
 
+    def blocks(self, count: int) -> list[slice]:
+        """How `count` rows are cut: what Lanczos multiplies at a time."""
+        return [slice(start, start + self.rows) for start in range(0, count, self.rows)]
+
     def to_scipy(self) -> LinearOperator:
         """The operator for `scipy.sparse.linalg`: numpy vectors in, numpy vectors out (needs scipy)."""
         import numpy as np
