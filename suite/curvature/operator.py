@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MEMORY = 2**30
 """Bytes that the temporaries of one block may take, if nothing else is said."""
 
-_BLOCKS = (1, 4, 8, 16)
+_BLOCKS = (1, 4, 8)
 _WORTH = 0.95
 """A larger block must cost less than this part of the smaller one's time per vector to be chosen."""
 

@@ -1,7 +1,7 @@
 """Pooled against averaged SD, and quadrature against exact spectra, on real networks: `python -m tests.bench.pooling`.
 
-A 3 × 3 corner of the quick suite's digits task, trained here: d − SD from all eigenvalues of 20 minibatches, averaged as
-in Definition 4.2 and pooled as in SD-SLQ, and from 500 Lanczos runs on the same minibatches.
+A 3 × 3 corner of the quick suite's digits task, trained here: d − SD from all eigenvalues of 20 minibatches, averaged
+as in Definition 4.2 and pooled as in SD-SLQ, and from 500 Lanczos runs on the same minibatches.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("asked_for")
 STEP = Step(0.1)
 FEW = 2
 SIDES: list[type[Side]] = [OursFull, OursPartial, Ours, Curvlinops, Eigenthings, PyHessian]
-FEWER: dict[type[Side], int] = {OursPartial: PROBES, OursFull: FEW, OursMicro: 4, Curvlinops: 1}
+FEWER: dict[type[Side], int] = {OursPartial: 8, OursFull: FEW, OursMicro: 4, Curvlinops: 1}
 """Probes on the transformer; ours all of them, peers that are not named FEW."""
 
 
