@@ -19,8 +19,16 @@ test: $(READY_DEV) schema lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/bench
 	$(BIN)/python -m pytest tests/bench --benchmark-disable -k "not loop" -q
 
+# PEERS=1 installs and measures the other libraries too; torchvision, which one of them names and none imports, cannot be
+# imported beside a CPU build of torch and would break transformers
 bench: $(READY_DEV)
-	$(BIN)/python -m pytest tests/bench --benchmark-only -q
+ifdef PEERS
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev,peers]'
+	$(BIN)/python -c 'import torchvision' 2>/dev/null || $(BIN)/python -m pip uninstall -q -y torchvision
+endif
+	mkdir -p .benchmarks
+	$(BIN)/python -m pytest tests/bench --benchmark-only -q --benchmark-json=.benchmarks/bench.json
+	$(BIN)/python -m tests.bench.report .benchmarks/bench.json --out .benchmarks
 
 lint: $(READY_DEV)
 	$(BIN)/ruff format --check suite tests
