@@ -15,11 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from suite.curvature.combined import MicroBatchedOperator
 from suite.curvature.hessian import HessianOperator
 from suite.curvature.lanczos import Reorthogonalisation
 from suite.curvature.measure import SpectralMeasure
-from suite.curvature.operator import SymmetricOperator
 from suite.curvature.quadrature import spectral_measure
 from tests.bench.bench_nets import STEPS, BenchNet
 
@@ -64,8 +62,6 @@ class Ours(Side):
     form: ClassVar[Reorthogonalisation] = "none"
     compiled: ClassVar[bool] = False
 
-    operator: SymmetricOperator
-
     def __init__(self, net: BenchNet) -> None:
         self.operator = HessianOperator(net.loss(), net.network.params, compiled=self.compiled)
         self.choice = self.operator.choice
@@ -89,25 +85,6 @@ class OursCompiled(Ours):
     """For the transformer; needs a C++ compiler on a CPU."""
 
     name, compiled = "ours, compiled", True
-
-
-class OursMicro(Ours):
-    """Compiled, in micro-batches whose activations stay in a core's cache; their graphs are kept."""
-
-    name = "ours, compiled, micro-batches of 16"
-
-    def __init__(self, net: BenchNet) -> None:
-        params, count = net.network.params, len(net.inputs)
-
-        def part(start: int, stop: int) -> HessianOperator:
-            positions = len(net.targets) // count  # a language model has one target a position
-            targets = net.targets[start * positions : stop * positions]
-            return HessianOperator(
-                net.network.loss(cross_entropy, net.inputs[start:stop], targets), params, compiled=True
-            )
-
-        self.operator = MicroBatchedOperator(part, count, 16, keep=True)
-        self.choice = self.operator.choice
 
 
 class Curvlinops(Side):

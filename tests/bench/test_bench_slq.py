@@ -26,8 +26,8 @@ from tests.bench.bench_sides import (
     Curvlinops,
     Eigenthings,
     Ours,
+    OursCompiled,
     OursFull,
-    OursMicro,
     OursPartial,
     PyHessian,
     Side,
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("asked_for")
 STEP = Step(0.1)
 FEW = 2
 SIDES: list[type[Side]] = [OursFull, OursPartial, Ours, Curvlinops, Eigenthings, PyHessian]
-FEWER: dict[type[Side], int] = {OursPartial: 8, OursFull: FEW, OursMicro: 4, Curvlinops: 1}
+FEWER: dict[type[Side], int] = {OursPartial: 8, OursFull: FEW, OursCompiled: 8, Curvlinops: 1}
 """Probes on the transformer; ours all of them, peers that are not named FEW."""
 
 
@@ -142,7 +142,7 @@ def test_density_of_mlp5(benchmark: BenchmarkFixture, side: type[Side]) -> None:
     check(benchmark, measure_density(benchmark, net_of("mlp5"), side, PROBES))
 
 
-@pytest.mark.parametrize("side", [*SIDES, OursMicro], ids=lambda side: side.name)
+@pytest.mark.parametrize("side", [*SIDES, OursCompiled], ids=lambda side: side.name)
 def test_density_of_a_transformer(benchmark: BenchmarkFixture, side: type[Side]) -> None:
     side.skip_without()
     benchmark.group = "spectral density: transformer"
