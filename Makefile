@@ -14,7 +14,7 @@ run: $(READY)
 	@printf '\n%s\n' "Yours is $${SUITE_HOME:-.suite}/reports/leaderboard.md. The published one, made again from reports/results:"
 	@$(BIN)/suite leaderboard
 
-# the benchmarks last, once each and without timing, so that they cannot rot; the slow loop is collected only
+# the quick benchmarks last, once each and without timing; those that take minutes are collected only
 test: $(READY_DEV) schema lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/bench
 	$(BIN)/python -m pytest tests/bench --benchmark-disable -k "not loop" -q

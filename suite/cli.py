@@ -258,11 +258,15 @@ def spectrum(
 ) -> None:
     """Spectrum and sharpness dimension of a saved model, without training anything."""
     from suite import pipeline
+    from suite.errors import BadInput
     from suite.measuring.saved import Budget
 
     budget = Budget(learning_rate, _batch_size(batch_size), runs, probes, steps, exact, seed)
     options = _options(device, dtype, None, None, False, False)
-    found = pipeline.spectrum(checkpoint, _paths([task])[0] if task else None, model, budget, options, plot)
+    files = _paths([task]) if task else []
+    if len(files) > 1:
+        raise BadInput(f"--task {task}: one task is meant, this is {len(files)}")
+    found = pipeline.spectrum(checkpoint, files[0] if files else None, model, budget, options, plot)
     _table("Spectrum", found.rows(), as_json)
 
 

@@ -99,7 +99,11 @@ def spectrum(
     """
     import torch
 
-    device = torch.device(resolve_device(options.device))
+    place = Place.of(resolve_device(options.device), options.dtype)
+    device = place.device
+    if device.type != "cpu":  # on a CPU all threads may work: nothing else does
+        os.environ.update(WORKER_VARIABLES)
+        place.prepare()
     dtype = torch.float64 if budget.exact else getattr(torch, options.dtype)
     if (task is None) == (model is None):
         raise BadInput(
@@ -107,6 +111,8 @@ def spectrum(
         )
     if plot and plot.suffix not in (".svg", ".pdf", ".png"):
         raise BadInput(f"--plot {plot}: a name that ends in .svg, .pdf or .png is meant")
+    if plot and not plot.parent.is_dir():
+        raise BadInput(f"--plot {plot}: there is no folder {plot.parent}")
     if model is not None:
         saved = from_python(Path(checkpoint), model, device, dtype)
     else:
@@ -114,7 +120,7 @@ def spectrum(
     found = measure_saved(saved, budget)
     if plot:
         masses = found.measure.masses * found.measure.run_weights[:, None]
-        draw_spectrum(found.measure.nodes.numpy(), masses.numpy(), found.learning_rate, plot)
+        draw_spectrum(found.measure.nodes.numpy(), masses.numpy(), found.edge, plot)
     return found
 
 
@@ -123,11 +129,16 @@ def _checkpoint(checkpoint: str, path: Path | None, options: Options) -> tuple[P
     assert path is not None  # one of task and model is given
     if Path(checkpoint).is_file() or not checkpoint.isalnum():
         return Path(checkpoint), load_task(path, options.max_cells)
+    if not options.home.is_dir():
+        raise BadInput(f"{checkpoint}: no such file, and no local store in {options.home} to find a run in")
     with Store(options.home) as store:
         runs = [(cell, run_id) for cell, run_id in _plans([path], options)[0].runs() if run_id.startswith(checkpoint)]
         stored = store.run(runs[0][1]) if len(runs) == 1 else None
         if stored is None:
-            raise BadInput(f"{checkpoint}: no such file, and no one trained run of {path} in {options.home} begins so")
+            raise BadInput(
+                f"{checkpoint}: no such file, and not one trained run of {path} in {options.home} begins so (runs are "
+                f"those of --dtype {options.dtype} on {resolve_device(options.device).split(':')[0]})"
+            )
         return store.path(str(stored.checkpoints[-1].weights)), runs[0][0].task
 
 

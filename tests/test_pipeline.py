@@ -474,3 +474,29 @@ def test_read_only_store_is_one_clear_error(tmp_path: Path) -> None:
 def assert_one_clear_error(code: int, _: str, err: str) -> None:
     assert (code, err.count("\n")) == (2, 1), err
     assert "SUITE_HOME" in err
+
+
+def test_the_spectrum_of_a_run_and_of_its_weights(place: Path) -> None:
+    with (place / ".suite/reports/results/tiny/digits/runs.csv").open(encoding="utf-8") as file:
+        run_id = next(csv.DictReader(file))["run_id"]
+    words = ("spectrum", run_id[:12], "--task", "tasks/tiny/digits.yaml", "--runs", "3", "--steps", "8")
+    code, out, err = suite(place, *words, "--json", "--plot", "drawn.svg")
+    assert code == 0, err
+    told = {row["quantity"]: row["value"] for row in json.loads(out)}
+    assert told["runs"] == told["minibatches"] == 3
+    assert 0 < told["SD of w − η∇L, pooled"] <= told["parameters d"]
+    assert (place / "drawn.svg").read_text(encoding="utf-8").startswith("<?xml")
+    for wrong, said in {
+        ("spectrum", "nosuchrun", "--task", "tasks/tiny/digits.yaml"): "no such file, and not one trained run",
+        ("spectrum", "x.pt", "--task", "tasks/tiny/digits.yaml"): "x.pt: no such file",
+        ("spectrum", run_id): "give one of --task TASK and --model",
+        ("spectrum", run_id, "--task", "tasks/tiny"): "one task is meant",
+        (*words, "--plot", "nowhere/x.svg"): "there is no folder nowhere",
+        (*words, "--plot", "x.txt"): "ends in .svg, .pdf or .png",
+        (*words, "--batch-size", "0"): "a whole number from 1, or full",
+        (*words, "--learning-rate", "inf"): "positive, finite",
+    }.items():
+        code, out, err = suite(place, *wrong)
+        assert code == 2, wrong
+        assert said in err
+        assert "Traceback" not in err

@@ -49,8 +49,8 @@ def sharpness_dimension(exponents: Numbers, weights: Numbers | None = None) -> f
 
 
 def _checked(exponents: Numbers, weights: Numbers | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    values = np.asarray(exponents, dtype=np.float64).reshape(-1)
-    masses = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64).reshape(-1)
+    values = as_array(exponents)
+    masses = np.ones_like(values) if weights is None else as_array(weights)
     if values.size == 0:
         raise ValueError("no exponents")
     if np.isnan(values).any() or (values == np.inf).any():
@@ -63,6 +63,12 @@ def _checked(exponents: Numbers, weights: Numbers | None) -> tuple[NDArray[np.fl
     if not kept.any():
         raise ValueError("all weights are zero")
     return values[kept], masses[kept]
+
+
+def as_array(numbers: Numbers) -> NDArray[np.float64]:
+    """From wherever they are, a CUDA device included."""
+    held = numbers.detach().cpu() if isinstance(numbers, Tensor) else numbers
+    return np.asarray(held, dtype=np.float64).reshape(-1)
 
 
 def _last_nonnegative_prefix(areas: NDArray[np.float64]) -> int:

@@ -62,12 +62,13 @@ def top_eigenpairs(
         steps = min(operator.size, most_steps, 2 * steps)
 
 
-def krylov_spectrum(operator: SymmetricOperator, tolerance: float = 1e-12, seed: int = 0) -> Tensor:
+def krylov_spectrum(operator: SymmetricOperator, tolerance: float | None = None, seed: int = 0) -> Tensor:
     """All eigenvalues of a small operator that are not zero, from exhausted Krylov spaces: float64 `[r]` ascending.
 
     Lanczos with full reorthogonalisation runs until its space is invariant, then again from a fresh random vector in
     the orthogonal complement, until the operator vanishes there: multiple eigenvalues come with their multiplicity.
-    Eigenvalues below `tolerance` of the largest are taken for zero. Memory: r² + r·d numbers.
+    Eigenvalues below `tolerance` of the largest (default: d units of rounding of the dtype) are taken for zero. Memory:
+    up to 2·d² numbers.
 
     Raises:
         ValueError: a product is not finite.
@@ -75,6 +76,7 @@ def krylov_spectrum(operator: SymmetricOperator, tolerance: float = 1e-12, seed:
     found: list[Tensor] = []
     basis = torch.empty(0, operator.size, dtype=operator.dtype, device=operator.device)
     scale, part = 0.0, 0
+    tolerance = operator.size * torch.finfo(operator.dtype).eps if tolerance is None else tolerance
     while len(basis) < operator.size:
         rest = DeflatedOperator(operator, basis)
         start = rest.project(rest.project(_random(operator, seed + part)))

@@ -42,6 +42,7 @@ class SandwichOperator(SymmetricOperator):
         rows: int | None = None,
         memory: int = MEMORY,
     ) -> None:
+        params = params.detach()
         check_loss(lambda w: predict(w).double().square().sum(), params)
         super().__init__(len(params), params.dtype, params.device)
         outputs, self._pull = cast(tuple[Tensor, Pull], vjp(predict, params))

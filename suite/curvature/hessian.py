@@ -43,6 +43,7 @@ class HessianOperator(SymmetricOperator):
     def __init__(
         self, loss: Loss, params: Tensor, rows: int | None = None, memory: int = MEMORY, compiled: bool = False
     ) -> None:
+        params = params.detach()
         check_loss(loss, params)
         super().__init__(len(params), params.dtype, params.device)
         self._pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(grad(loss), params)[1])
@@ -104,6 +105,7 @@ class StackedHessian(SymmetricOperator):
         if params.ndim != 2 or any(len(b) != len(params) for b in batch):
             shapes = [tuple(t.shape) for t in (params, *batch)]
             raise ValueError(f"a stack is parameters [S, d] and a batch of [S, …], found {shapes}")
+        params = params.detach()
         check_loss(lambda w: vmap(loss)(w, *batch).sum(), params)
         super().__init__(params.shape[1], params.dtype, params.device)
         self.stack = len(params)

@@ -18,7 +18,9 @@ from torch import Tensor
 Reorthogonalisation = Literal["none", "partial", "full"]
 
 _BREAKDOWN = 1e-10
-"""A recurrence coefficient below this part of the operator's scale (as seen so far) ends a probe's run."""
+_BREAKDOWN_EPS = 16
+"""A recurrence coefficient below this part of the operator's scale (as seen so far), or below so many units of rounding
+of the vectors' dtype, ends a probe's run."""
 
 _DOT = 2**14
 """Entries summed in the vectors' own dtype before float64 takes over."""
@@ -103,7 +105,7 @@ def lanczos(
 ) -> Tridiagonal:
     """The Lanczos recurrence from each probe, all probes at once.
 
-    Vectors are in the dtype of `probes`; inner products are accumulated and recurrence coefficients kept in float64.
+    Vectors are in the dtype of `probes`; recurrence coefficients are float64, inner products as `dots` says.
     A probe whose Krylov space is exhausted goes on with zeros: its nodes are then exact and the others have weight
     zero. Memory: two vectors a probe besides the probe itself, plus `steps` vectors a probe in `basis_dtype` on
     `basis_device` unless `reorthogonalisation` is `none`; a basis elsewhere is streamed through in small pieces.
@@ -141,13 +143,15 @@ class _Recurrence:
         self.current = probes / norms(probes).to(probes.dtype)
         self.previous = torch.zeros_like(self.current)
         self.beta = torch.zeros(len(probes), 1, dtype=torch.float64, device=probes.device)
+        self.breakdown = max(_BREAKDOWN, _BREAKDOWN_EPS * torch.finfo(probes.dtype).eps)
         self.scale, self.alive = torch.zeros_like(self.beta), torch.ones_like(self.beta)
 
     def run(self) -> Tridiagonal:
         diagonal, off, live = [], [], []
         for step in range(self.steps):
             live.append(self.alive)
-            alpha = self._advance(step)
+            with torch.no_grad():
+                alpha = self._advance(step)
             diagonal.append(alpha)
             off.append(self.beta)
         columns = [torch.cat(part, 1).cpu() for part in (diagonal, off, live)]
@@ -163,12 +167,14 @@ class _Recurrence:
         new = self._product_less_previous(self.beta.to(kind))
         alpha = dots(new, self.current)
         new.addcmul_(self.current, alpha.to(kind), value=-1)
-        if self.basis is not None and (self.simon is None or self.simon.due(step, alpha, self.beta, norms(new))):
+        if self.basis is not None and (
+            self.simon is None or self.simon.due(step, alpha, self.beta, norms(new) * self.alive)
+        ):
             self.basis.remove_from(new, step + 1)
         norm = norms(new)
         self.scale = torch.maximum(self.scale, alpha.abs() + self.beta + norm)
         # a probe that broke down stays broken
-        self.alive = self.alive * (norm > _BREAKDOWN * self.scale)
+        self.alive = self.alive * (norm > self.breakdown * self.scale)
         self.beta = norm * self.alive
         new.mul_(torch.where(self.alive > 0, 1 / norm, 0.0).to(kind))
         # a broken product (0 · NaN) must not hide: the norm went into the coefficients before
@@ -212,6 +218,7 @@ class _Simon:
         self.rounding = self.eps * math.sqrt(probes.shape[1])
         self.omega = torch.zeros(len(probes), steps + 2, dtype=torch.float64)
         self.before = torch.zeros_like(self.omega)
+        self.omega[:, 0] = 1.0  # the first vector with itself
         self.alphas, self.betas = torch.zeros_like(self.omega), torch.zeros_like(self.omega)
         self.again = False
 
@@ -235,8 +242,8 @@ class _Simon:
             inner = b[:, 1 : j + 1] * self.omega[:, 1 : j + 1] + (a[:, :j] - a[:, j : j + 1]) * self.omega[:, :j]
             inner[:, 1:] += b[:, 1:j] * self.omega[:, : j - 1]
             inner -= b[:, j : j + 1] * self.before[:, :j]
-            safe = left.clamp(min=1e-300)[:, None]
-            inner = inner / safe
+            # a probe whose space is exhausted has nothing left to lose
+            inner = torch.where(left[:, None] > 0, inner / left.clamp(min=1e-300)[:, None], 0.0)
             new[:, :j] = inner + inner.sign() * self.rounding
         new[:, j], new[:, j + 1] = self.rounding, 1.0
         return new
@@ -249,8 +256,8 @@ def dots(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.dtype == torch.float64:
         return cast(Tensor, torch.linalg.vecdot(a, b))[:, None]
-    if a.device.type != "cpu":
-        return (a * b).sum(1, keepdim=True, dtype=torch.float64)
+    if a.device.type != "cpu":  # row by row: the product of whole blocks would be one more vector a probe
+        return torch.stack([(x * y).sum(dtype=torch.float64) for x, y in zip(a, b, strict=True)])[:, None]
     if a.shape[1] <= _DOT:
         return cast(Tensor, torch.linalg.vecdot(a, b)).double()[:, None]
     pairs = [zip(x.split(_DOT), y.split(_DOT), strict=True) for x, y in zip(a, b, strict=True)]

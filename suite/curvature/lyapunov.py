@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from suite.curvature.dimension import Numbers, sharpness_dimension
+from suite.curvature.dimension import Numbers, as_array, sharpness_dimension
 from suite.curvature.maps import StateMap, check_state
 
 MAX_DENSE_SIZE = 4096
@@ -132,7 +131,7 @@ def multi_step_dimension(exponents: Numbers, size: int | None = None) -> float:
     >>> multi_step_dimension([0.5, -0.25, -1.0])
     2.25
     """
-    values = np.asarray(exponents, dtype=np.float64).reshape(-1)
+    values = as_array(exponents).reshape(-1)
     if size is not None and len(values) > size:
         raise ValueError(f"{len(values)} exponents for a state of {size} dimensions")
     dimension = sharpness_dimension(values)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from suite.curvature.combined import DeflatedOperator
 from suite.curvature.eigenpairs import top_eigenpairs
+from suite.curvature.hessian import StackedHessian
 from suite.curvature.lanczos import Reorthogonalisation, lanczos_quadrature, rademacher
 from suite.curvature.measure import SpectralMeasure
 from suite.curvature.operator import SymmetricOperator
@@ -42,7 +43,8 @@ def spectral_measure(
             d − SD.
         reorthogonalisation: as for `lanczos`.
         seed: of the probes; run r's probe depends on the seed, its draw and its place in the draw alone.
-        first: number of the first draw, for drawing further runs of the same sequence.
+        first: number of the first draw, for drawing further runs of the same sequence; of one operator, where the
+            sequence of probes begins (any number that was not used before: its runs are all of one draw).
 
     Returns:
         A measure of mass `operator.size + operator.zeros` a run, with the draws' numbers.
@@ -58,7 +60,9 @@ def spectral_measure(
     if runs < 1 or probes_per_draw < 1:
         raise ValueError(f"{runs} runs, {probes_per_draw} a draw: both are at least 1")
     if isinstance(operator, SymmetricOperator):
-        return _of_draw(operator, runs, steps, first, deflate, reorthogonalisation, seed)
+        found = _of_draw(operator, runs, steps, first, deflate, reorthogonalisation, seed)
+        # one minibatch, however often it is asked: runs that came in parts are not several draws of it
+        return SpectralMeasure(found.nodes, found.masses, torch.zeros(runs, dtype=torch.int64))
     parts = []
     for start in range(0, runs, probes_per_draw):
         draw, count = first + start // probes_per_draw, min(probes_per_draw, runs - start)
@@ -66,17 +70,16 @@ def spectral_measure(
     return SpectralMeasure.concatenate(parts)
 
 
-def stacked_measure(
-    operator: SymmetricOperator, stack: int, runs: int, steps: int = 100, seed: int = 0
-) -> list[SpectralMeasure]:
+def stacked_measure(operator: StackedHessian, runs: int, steps: int = 100, seed: int = 0) -> list[SpectralMeasure]:
     """The measures of the S networks of a `StackedHessian`, `runs` probes each, all advanced together.
 
     Every network meets the same probes, so that they are not told apart by the luck of the draw.
     """
-    probes = _probes(operator, runs, seed, 0)
+    probes, stack = _probes(operator, runs, seed, 0), operator.stack
     nodes, weights = lanczos_quadrature(operator, probes.repeat(stack, 1), steps)
+    size, draws = operator.size + operator.zeros, torch.zeros(runs, dtype=torch.int64)
     parts = zip(nodes.view(stack, runs, -1), weights.view(stack, runs, -1), strict=True)
-    return [SpectralMeasure.of_quadrature(n, w, operator.size, torch.zeros(runs, dtype=torch.int64)) for n, w in parts]
+    return [SpectralMeasure.of_quadrature(n, w, size, draws, operator.zeros) for n, w in parts]
 
 
 def _of_draw(
@@ -88,6 +91,8 @@ def _of_draw(
     reorthogonalisation: Reorthogonalisation,
     seed: int,
 ) -> SpectralMeasure:
+    if isinstance(operator, StackedHessian):
+        raise ValueError("a stack of networks has one measure each: use stacked_measure")
     draws, size = torch.full((runs,), draw), operator.size + operator.zeros
     if not deflate:
         probes = _probes(operator, runs, seed, draw)

@@ -16,7 +16,7 @@ from suite.spec.seeds import seed_of
 from suite.training.objective import mean_loss
 from suite.training.problem import Problem
 
-PROBE_VERSION = 3
+PROBE_VERSION = 4
 """Part of every probe's key: raised when its numbers change."""
 
 _BLOCK_NUMBERS = 2**24

@@ -8,6 +8,8 @@ file has a function that takes the checkpoint's path and returns (module, criter
 from __future__ import annotations
 
 import importlib.util
+import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +31,10 @@ from suite.curvature import (
 )
 from suite.curvature.dense import minibatch_eigenvalues
 from suite.curvature.estimate import Estimate
-from suite.errors import BadInput
+from suite.errors import BadInput, first_line
 from suite.measuring.probes import minibatch, reduced_loss
 from suite.spec.task import TaskSpec
+from suite.spec.training import SGD, AdamW
 from suite.training.problem import load_problem
 
 Loss = Callable[[Tensor], Tensor]
@@ -48,14 +51,14 @@ class SavedModel:
         operands: indices of training inputs, int64 on the CPU → the loss of that minibatch as a function of flat
             parameters, the parameters where it is to be measured, and how many exact zeros a reduction has taken out.
         train_size: number of training inputs n.
-        learning_rate: η of training, where it is known.
+        optimizer: that of training, where it is known.
         batch_size: that of training, where it is known.
     """
 
     size: int
     operands: Callable[[Tensor], tuple[Loss, Tensor, int]]
     train_size: int
-    learning_rate: float | None
+    optimizer: SGD | AdamW | None
     batch_size: int | None
 
 
@@ -91,8 +94,9 @@ class SpectrumReport:
         batch_size: number of inputs of each minibatch.
         learning_rate: η of the map w − η ∇L_B(w).
         pooled: SD by direct quadrature of the pooled measure.
-        averaged: SD by Def. 4.2 to the letter, quantile functions averaged over minibatches; None with one Lanczos run
-            a minibatch, whose noise would be averaged as if it were the minibatches'.
+        averaged: SD by Def. 4.2 to the letter, quantile functions averaged over minibatches; None with one minibatch,
+            or with one Lanczos run each, whose noise would be averaged as if it were the minibatches'.
+        edge: the largest eigenvalue at which the optimizer's own step is stable; None where that is not known.
     """
 
     measure: SpectralMeasure
@@ -100,24 +104,27 @@ class SpectrumReport:
     learning_rate: float
     pooled: Estimate
     averaged: Estimate | None
+    edge: float | None
 
     def rows(self) -> list[dict[str, str | float | None]]:
         """As a table: quantity, value, standard error."""
-        measure, edge = self.measure, 2 / self.learning_rate
+        measure = self.measure
         found = {
             "parameters d": Estimate(measure.size),
             "minibatch size": Estimate(self.batch_size),
+            "minibatches": Estimate(len(measure.runs_per_draw)),
             "runs": Estimate(measure.runs),
-            "SD, pooled": self.pooled,
+            "SD of w − η∇L, pooled": self.pooled,
             "d − SD, pooled": Estimate(measure.size - self.pooled.value, self.pooled.standard_error),
             "trace": measure.trace(),
             "Frobenius norm": measure.frobenius(),
             "largest eigenvalue": measure.mean(measure.nodes.amax(1)),
             "least eigenvalue": measure.mean(measure.nodes.amin(1)),
-            "edge of stability 2/η": Estimate(edge),
         }
+        if self.edge is not None:
+            found["edge of stability"] = Estimate(self.edge)
         if self.averaged is not None:
-            found["SD, Def. 4.2 averaged"] = self.averaged
+            found["SD of w − η∇L, averaged (Def. 4.2)"] = self.averaged
             found["d − SD, averaged"] = Estimate(measure.size - self.averaged.value, self.averaged.standard_error)
         return [
             {"quantity": name, "value": _short(e.value), "standard error": _short(e.standard_error)}
@@ -140,7 +147,7 @@ def from_task(checkpoint: Path, task: TaskSpec, device: torch.device, dtype: tor
         return reduced_loss(problem, weights, inputs[at], targets[at])
 
     size = len(problem.train)
-    return SavedModel(len(weights), operands, size, task.training.optimizer.learning_rate, task.training.batch(size))
+    return SavedModel(len(weights), operands, size, task.training.optimizer, task.training.batch(size))
 
 
 def from_python(checkpoint: Path, named: str, device: torch.device, dtype: torch.dtype) -> SavedModel:
@@ -172,21 +179,41 @@ def measure_saved(model: SavedModel, budget: Budget) -> SpectrumReport:
         BadInput: learning rate or batch size missing or out of range, too many parameters for `exact`, or a loss that
             cannot be differentiated twice.
     """
-    eta = model.learning_rate if budget.learning_rate is None else budget.learning_rate
+    known = None if model.optimizer is None else model.optimizer.learning_rate
+    eta = known if budget.learning_rate is None else budget.learning_rate
     batch = model.train_size if budget.batch_size == "full" else budget.batch_size or model.batch_size
     if eta is None or batch is None:
         raise BadInput("--learning-rate and --batch-size: both are needed for a model without a task")
+    if not 0 < eta < math.inf:
+        raise BadInput(f"--learning-rate {eta}: a positive, finite number")
+    if budget.probes > 1 and (budget.exact or batch == model.train_size):
+        raise BadInput(
+            "--probes: with --exact there are none, and on the full training set all runs share the minibatch"
+        )
+    if budget.probes > budget.runs:
+        raise BadInput(
+            f"--probes {budget.probes}: more than the {budget.runs} runs; runs / probes minibatches are drawn"
+        )
     if not 1 <= batch <= model.train_size:
         raise BadInput(f"--batch-size {batch}: between 1 and the {model.train_size} training inputs")
     if budget.exact and model.size > _MOST_DENSE:
         raise BadInput(f"--exact: {model.size:,} parameters; all eigenvalues are computed up to {_MOST_DENSE:,}")
     try:
         measure = _exact(model, batch, budget) if budget.exact else _lanczos(model, batch, budget)
-    except (ValueError, RuntimeError) as error:
-        raise BadInput(f"the spectrum cannot be had: {error}") from error
-    several = budget.exact or budget.probes > 1 or batch == model.train_size
+    except Exception as error:
+        raise BadInput(f"the spectrum cannot be had: {first_line(error)}") from error
+    several = len(measure.runs_per_draw) > 1 and (budget.exact or budget.probes > 1)
     averaged = _estimate(measure, AveragedQuantiles(Step(eta))) if several else None
-    return SpectrumReport(measure, batch, eta, _estimate(measure, Quadrature(Step(eta))), averaged)
+    return SpectrumReport(measure, batch, eta, _estimate(measure, Quadrature(Step(eta))), averaged, _edge(model, eta))
+
+
+def _edge(model: SavedModel, eta: float) -> float | None:
+    """2 (1 + μ) / η − ω of SGD, 2/η of a model without a task (Cohen et al. 2021); AdamW's is not H's alone."""
+    if model.optimizer is None:
+        return 2 / eta
+    if isinstance(model.optimizer, SGD):
+        return 2 * (1 + model.optimizer.momentum) / eta - model.optimizer.weight_decay
+    return None
 
 
 def _short(number: float | None) -> float | None:
@@ -207,14 +234,16 @@ def _exact(model: SavedModel, batch: int, budget: Budget) -> SpectralMeasure:
 
 
 def _lanczos(model: SavedModel, batch: int, budget: Budget) -> SpectralMeasure:
+    whole = batch == model.train_size
+
     def operator(draw: int) -> HessianOperator:
         loss, at, zeros = model.operands(_indices(model, draw, batch))
         # rows by a rule, not by a measurement: the same command gives the same bits
-        made = HessianOperator(loss, at, rows=max(1, min(budget.probes, 2**22 // len(at))))
+        made = HessianOperator(loss, at, rows=max(1, min(budget.runs if whole else budget.probes, 2**22 // len(at))))
         made.zeros = zeros
         return made
 
-    if batch == model.train_size:
+    if whole:
         return spectral_measure(operator(0), budget.runs, budget.steps, seed=budget.seed)
     return spectral_measure(operator, budget.runs, budget.steps, probes_per_draw=budget.probes, seed=budget.seed)
 
@@ -265,13 +294,16 @@ def _called(named: str, checkpoint: Path) -> tuple[nn.Module, Callable[[Tensor, 
     if spec is None or spec.loader is None or not Path(file).is_file():
         raise BadInput(f"--model {named}: FILE.py:FUNCTION is meant, of a file that is there")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
         made = getattr(module, function)(checkpoint)
-    except Exception as error:
-        raise BadInput(f"--model {named}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"--model {named}: {first_line(error)}") from error
     if not (isinstance(made, tuple) and len(made) == 4 and isinstance(made[0], nn.Module) and callable(made[1])):
         raise BadInput(
             f"--model {named}: returned {type(made).__name__}; (module, criterion, inputs, targets) is meant"
         )
+    if not (isinstance(made[2], Tensor) and isinstance(made[3], Tensor) and len(made[2]) == len(made[3]) > 0):
+        raise BadInput(f"--model {named}: inputs and targets are tensors of one length, the number of training inputs")
     return made

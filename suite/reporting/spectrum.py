@@ -11,31 +11,32 @@ from numpy.typing import NDArray
 _BINS = 120
 
 
-def draw_spectrum(nodes: NDArray[np.float64], masses: NDArray[np.float64], learning_rate: float, path: Path) -> None:
-    """Eigenvalues against how many there are, with the edge of stability 2/η, as an SVG, PDF or PNG by the suffix.
+def draw_spectrum(nodes: NDArray[np.float64], masses: NDArray[np.float64], edge: float | None, path: Path) -> None:
+    """Eigenvalues against how many there are, with the edge of stability, as an SVG, PDF or PNG by the suffix.
 
     Args:
         nodes: eigenvalues or Ritz values, any shape.
         masses: how many eigenvalues each stands for, summing to d.
-        learning_rate: η.
+        edge: of stability, or None.
         path: the file to write.
     """
     nodes, masses = nodes.reshape(-1), masses.reshape(-1)
-    edge = 2 / learning_rate
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    top = float(nodes.max())
-    span = top if edge > 4 * max(top, 1e-300) else max(top, edge)  # a far edge would leave the spectrum no room
+    top = max(0.0, float(nodes.max()))
+    span = max(top, edge) if edge and edge <= 4 * top else top  # a far edge would leave the spectrum no room
     edges = np.linspace(min(0.0, float(nodes.min())), span * 1.02 or 1.0, _BINS + 1)
     counts, edges = np.histogram(nodes, edges, weights=masses)
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color="#35618f", linewidth=0)
     axes.set_yscale("log")
     axes.set_ylim(bottom=min(0.5, 0.5 * float(counts[counts > 0].min())))
-    if edge <= edges[-1]:
-        axes.axvline(edge, color="#b3261e", linestyle="--", label=f"edge of stability 2/η = {edge:.4g}")
+    if edge is None:
+        pass
+    elif edge <= edges[-1]:
+        axes.axvline(edge, color="#b3261e", linestyle="--", label=f"edge of stability {edge:.4g}")
         axes.legend(frameon=False)
     else:
-        axes.set_title(f"edge of stability 2/η = {edge:.4g}, beyond this axis", fontsize="medium", loc="right")
+        axes.set_title(f"edge of stability {edge:.4g}, beyond this axis", fontsize="medium", loc="right")
     axes.set_xlabel("eigenvalue α of the minibatch Hessian")
     axes.set_ylabel("eigenvalues in the bin")
     axes.spines[["top", "right"]].set_visible(False)

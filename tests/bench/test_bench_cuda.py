@@ -78,7 +78,7 @@ def test_stack_of_spectra(benchmark: BenchmarkFixture) -> None:
 
     def spectra() -> list[SpectralMeasure]:
         operator = StackedHessian(loss, params, inputs, targets)
-        found = stacked_measure(operator, len(nets), RUNS, STEPS)
+        found = stacked_measure(operator, RUNS, STEPS)
         synchronise(CUDA)
         return found
 

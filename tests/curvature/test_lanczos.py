@@ -324,7 +324,7 @@ def test_stacked_measures_are_the_single_ones() -> None:
     def loss(flat: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(network(flat, inputs), targets)
 
-    stack = stacked_measure(StackedHessian(loss, params, x, y), 3, runs=4, steps=15, seed=2)
+    stack = stacked_measure(StackedHessian(loss, params, x, y), runs=4, steps=15, seed=2)
     assert len(stack) == 3
     for k, measure in enumerate(stack):
         alone = HessianOperator(lambda w, k=k: loss(w, x[k], y[k]), params[k], rows=4)

@@ -119,6 +119,8 @@ def test_what_cannot_be_read_is_said_in_one_line(task: TaskSpec, tmp_path: Path)
         ("def make(path):\n    raise OSError('gone')\n", "OSError: gone"),
         ("x = 1\n", "has no attribute 'make'"),
         ("syntax error\n", "SyntaxError"),
+        ("raise SystemExit(3)\n", "SystemExit"),
+        ("import torch\ndef make(p):\n    return torch.nn.Linear(2, 2), print, [1], torch.ones(1)\n", "of one length"),
     ],
 )
 def test_functions_that_make_no_model(source: str, said: str, tmp_path: Path) -> None:
@@ -131,11 +133,19 @@ def test_functions_that_make_no_model(source: str, said: str, tmp_path: Path) ->
 
 def test_budgets_that_cannot_be(task: TaskSpec, checkpoint: Path) -> None:
     model = from_task(checkpoint, task, CPU, F64)
+    for wrong, said in {
+        Budget(learning_rate=float("inf")): "positive, finite",
+        Budget(probes=4, exact=True): "--probes",
+        Budget(probes=4, batch_size="full"): "--probes",
+        Budget(probes=30, runs=20): "more than the 20 runs",
+    }.items():
+        with pytest.raises(BadInput, match=said):
+            measure_saved(model, wrong)
     with pytest.raises(BadInput, match="between 1 and the"):
         measure_saved(model, Budget(batch_size=10**6))
-    big = SavedModel(10**6, model.operands, model.train_size, 0.1, 8)
+    big = SavedModel(10**6, model.operands, model.train_size, model.optimizer, 8)
     with pytest.raises(BadInput, match="--exact: 1,000,000 parameters"):
         measure_saved(big, Budget(exact=True))
-    broken = SavedModel(3, lambda at: (lambda w: (w / 0).sum(), torch.ones(3), 0), 10, 0.1, 1)
+    broken = SavedModel(3, lambda at: (lambda w: (w / 0).sum(), torch.ones(3), 0), 10, model.optimizer, 1)
     with pytest.raises(BadInput, match="the spectrum cannot be had"):
         measure_saved(broken, Budget(runs=1))
