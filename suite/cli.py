@@ -248,7 +248,9 @@ def spectrum(
     batch_size: Annotated[str | None, typer.Option(help="Of the minibatches, or full; default: the task's")] = None,
     runs: Annotated[int, typer.Option(min=1, help="Lanczos runs, or minibatches with --exact")] = 20,
     probes: Annotated[int, typer.Option(min=1, help="Runs that share a minibatch")] = 1,
-    steps: Annotated[int, typer.Option(min=2, help="Lanczos steps of a run")] = 100,
+    steps: Annotated[
+        int, typer.Option(min=2, help="Lanczos steps of a run; the error shown does not know of too few")
+    ] = 100,
     exact: Annotated[bool, typer.Option("--exact", help="All eigenvalues, in float64")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the probes")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Draw the spectrum into this .svg, .pdf or .png")] = None,

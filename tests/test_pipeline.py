@@ -487,7 +487,7 @@ def test_the_spectrum_of_a_run_and_of_its_weights(place: Path) -> None:
     assert 0 < told["SD of w − η∇L, pooled"] <= told["parameters d"]
     assert (place / "drawn.svg").read_text(encoding="utf-8").startswith("<?xml")
     for wrong, said in {
-        ("spectrum", "nosuchrun", "--task", "tasks/tiny/digits.yaml"): "no such file, and not one trained run",
+        ("spectrum", "nosuchrun", "--task", "tasks/tiny/digits.yaml"): "no such file, and not just one trained run",
         ("spectrum", "x.pt", "--task", "tasks/tiny/digits.yaml"): "x.pt: no such file",
         ("spectrum", run_id): "give one of --task TASK and --model",
         ("spectrum", run_id, "--task", "tasks/tiny"): "one task is meant",

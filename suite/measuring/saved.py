@@ -111,6 +111,7 @@ class SpectrumReport:
         measure = self.measure
         found = {
             "parameters d": Estimate(measure.size),
+            "learning rate η": Estimate(self.learning_rate),
             "minibatch size": Estimate(self.batch_size),
             "minibatches": Estimate(len(measure.runs_per_draw)),
             "runs": Estimate(measure.runs),
