@@ -136,7 +136,7 @@ def _checkpoint(checkpoint: str, path: Path | None, options: Options) -> tuple[P
         stored = store.run(runs[0][1]) if len(runs) == 1 else None
         if stored is None:
             raise BadInput(
-                f"{checkpoint}: no such file, and not just one trained run of {path} in {options.home} begins so (runs are "
+                f"{checkpoint}: no such file, and not just one trained run of {path} in {options.home} begins so (they are "
                 f"those of --dtype {options.dtype} on {resolve_device(options.device).split(':')[0]})"
             )
         return store.path(str(stored.checkpoints[-1].weights)), runs[0][0].task
