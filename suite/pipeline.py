@@ -135,9 +135,10 @@ def _checkpoint(checkpoint: str, path: Path | None, options: Options) -> tuple[P
         runs = [(cell, run_id) for cell, run_id in _plans([path], options)[0].runs() if run_id.startswith(checkpoint)]
         stored = store.run(runs[0][1]) if len(runs) == 1 else None
         if stored is None:
+            kind = f"--dtype {options.dtype} on {resolve_device(options.device).split(':')[0]}"
             raise BadInput(
-                f"{checkpoint}: no such file, and not just one trained run of {path} in {options.home} begins so (they are "
-                f"those of --dtype {options.dtype} on {resolve_device(options.device).split(':')[0]})"
+                f"{checkpoint}: no such file, and not just one trained run of {path} in {options.home} begins so, among "
+                f"those of {kind}"
             )
         return store.path(str(stored.checkpoints[-1].weights)), runs[0][0].task
 
