@@ -137,8 +137,8 @@ def _checkpoint(checkpoint: str, path: Path | None, options: Options) -> tuple[P
         if stored is None:
             kind = f"--dtype {options.dtype} on {resolve_device(options.device).split(':')[0]}"
             raise BadInput(
-                f"{checkpoint}: no such file, and not just one trained run of {path} in {options.home} begins so, among "
-                f"those of {kind}"
+                f"{checkpoint}: no such file, and not just one trained run of {path} in {options.home} begins so, "
+                f"among those of {kind}"
             )
         return store.path(str(stored.checkpoints[-1].weights)), runs[0][0].task
 
