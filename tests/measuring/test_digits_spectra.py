@@ -79,4 +79,5 @@ def test_sd_of_every_cell_of_a_stack(number: int) -> None:
             exponents = np.log(np.abs(1 - eta * reference))
             expected = definition_4_2(np.sort(exponents, 1)[:, ::-1].mean(0))
             assert found.sharpness_dimension(Step(eta)).value == pytest.approx(expected, rel=0, abs=1e-8), cell.factors
-    assert curved >= 6, "training drifted: on every machine most cells have curvature"
+    # beyond the edge training differs from machine to machine; the four cells of small steps have curvature on all
+    assert curved >= 4, "training drifted: the cells of small steps have curvature on every machine"
