@@ -23,7 +23,7 @@ from suite.training.stacked import train_stack
 
 TASK = Path(__file__).parents[2] / "tasks/quick/digits-mlp3.yaml"
 RATES, BATCHES, CPU = (0.05, 0.1, 0.2), (32, 64, 128), torch.device("cpu")
-DRAWS, RUNS, STEPS, DEFLATED = 20, 500, 60, 20
+DRAWS, RUNS, STEPS, DEFLATED = 20, 500, 60, 40
 
 
 @dataclass(frozen=True)
