@@ -384,50 +384,11 @@ def _lost(lines: list[str]) -> None:
         raise typer.Exit(1)
 
 
-def _table(
-    title: str,
-    rows: list[dict[str, Any]],
-    as_json: bool,
-    prose: tuple[str, ...] = (),
-    spare: tuple[str, ...] = (),
-) -> None:
-    """Rows as a table, or as JSON with all there is.
-
-    Args:
-        title: over the table.
-        rows: by column, at least one.
-        as_json: for programs.
-        prose: columns that may be broken between words; names, which people copy, never are.
-        spare: columns left out, from the first, where a terminal has no room for them.
-    """
+def _table(title: str, rows: list[dict[str, Any]], as_json: bool, **columns: tuple[str, ...]) -> None:
+    """Rows as a table (see `print_rows`), or as JSON with all there is."""
     if as_json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    from rich.table import Table
+    from suite.reporting.listing import print_rows
 
-    console = _console()
-    table = Table(title=title)
-    widths = _widths(rows, prose, spare, console.width)
-    for word, width in widths.items():
-        table.add_column(word, overflow="fold", width=width)
-    for row in rows:
-        table.add_row(*("–" if row[word] is None else str(row[word]) for word in widths))
-    console.print(table)
-
-
-def _widths(rows: list[dict[str, Any]], prose: tuple[str, ...], spare: tuple[str, ...], room: int) -> dict[str, int]:
-    """The columns for which there is room, and their widths: rich itself shares room out without regard to words."""
-    texts = {word: [word, *(str(row[word]) for row in rows)] for word in rows[0]}
-    full = {word: max(map(len, column)) for word, column in texts.items()}
-    widths = full | {word: max(len(w) for text in texts[word] for w in text.split()) for word in prose}
-
-    def left() -> int:
-        return room - 1 - sum(width + 3 for width in widths.values())
-
-    for word in spare:
-        if left() < 0:
-            del widths[word]
-    for word in prose:
-        if word in widths:  # narrower than a word only where a path is longer than the terminal is wide
-            widths[word] = max(min(10, widths[word]), min(full[word], widths[word] + left()))
-    return widths
+    print_rows(_console(), title, rows, **columns)

@@ -120,14 +120,17 @@ def _gaps(point: StoredCheckpoint) -> list[float]:
 
 
 def _value_rows(plan: Plan, store: Store, metric: Metric) -> Iterator[list[Any]]:
+    for point, key, probe in _points(plan, store):
+        found = store.values(value_key(point, metric, key))
+        yield from (_value_row(v) for v in found) if found else [_no_value(point.run_id, point.step, probe)]
+
+
+def _points(plan: Plan, store: Store) -> Iterator[tuple[Point, str, StoredProbe | None]]:
+    """Every checkpoint of a task, its probe's key, and the probe as far as it is there."""
     for cell, run_id in plan.runs():
-        run = _recorded(store, run_id, plan)
-        for point in run.checkpoints:
-            key = probe_key(run_id, point.step, cell.task)
-            probe = store.probe(key)
-            where = Point(cell.task, run_id, point.step, Path(), Path())
-            found = store.values(value_key(where, metric, key))
-            yield from (_value_row(v) for v in found) if found else [_no_value(run_id, point.step, probe)]
+        for checkpoint in _recorded(store, run_id, plan).checkpoints:
+            key = probe_key(run_id, checkpoint.step, cell.task)
+            yield Point(cell.task, run_id, checkpoint.step, Path(), Path()), key, store.probe(key)
 
 
 def _value_row(v: StoredValue) -> list[Any]:
@@ -196,24 +199,18 @@ def _agreed(noted: Iterable[str | None]) -> str | None:
 def _probe_notes(plan: Plan, store: Store) -> dict[str, int]:
     """What the probes that succeeded say of themselves (such as a second attempt in float64), and how many do."""
     notes: Counter[str] = Counter()
-    for cell, run_id in plan.runs():
-        for point in _recorded(store, run_id, plan).checkpoints:
-            probe = store.probe(probe_key(run_id, point.step, cell.task))
-            if probe is not None and probe.status == "ok" and probe.reason:
-                notes[probe.reason] += 1
+    for _, _, probe in _points(plan, store):
+        if probe is not None and probe.status == "ok" and probe.reason:
+            notes[probe.reason] += 1
     return dict(sorted(notes.items()))
 
 
 def _seconds(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, float]:
     probes = values = 0.0
-    for cell, run_id in plan.runs():
-        for point in _recorded(store, run_id, plan).checkpoints:
-            key = probe_key(run_id, point.step, cell.task)
-            probe = store.probe(key)
-            probes += probe.seconds if probe else 0.0
-            where = Point(cell.task, run_id, point.step, Path(), Path())
-            for metric in metrics.values():
-                values += sum(v.seconds for v in store.values(value_key(where, metric, key))[:1])
+    for point, key, probe in _points(plan, store):
+        probes += probe.seconds if probe else 0.0
+        for metric in metrics.values():
+            values += sum(v.seconds for v in store.values(value_key(point, metric, key))[:1])
     return {"probes": round(probes, 1), "metrics": round(values, 1)}
 
 

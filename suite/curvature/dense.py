@@ -8,6 +8,11 @@ from torch import Tensor
 from suite.curvature.hessian import Loss, dense_hessian
 
 
+def padded(rows: list[Tensor]) -> Tensor:
+    """Eigenvalues of several minibatches, exact zeros left out, as float64 `[k, N]`: shorter rows end in zeros."""
+    return torch.nn.utils.rnn.pad_sequence([row.double() for row in rows], batch_first=True)
+
+
 def minibatch_eigenvalues(loss: Loss, params: Tensor) -> tuple[Tensor, bool]:
     """The eigenvalues of the Hessian of `loss` at `params`, and whether they had to be computed a second time.
 

@@ -35,17 +35,25 @@ class HessianOperator(SymmetricOperator):
         memory: bytes that the temporaries of a block may take.
         compiled: fuse the product by `torch.compile`, for blocks of `rows` (1 if None). It takes tens of seconds and,
             on a CPU, a C++ compiler; it pays for thousands of products of a network with much element-wise work.
+        zeros: eigenvalues known to be exactly zero that a reduction of `loss` has left out.
 
     Raises:
         ValueError: the loss is not finite there, or differs between two evaluations (dropout left on).
     """
 
     def __init__(
-        self, loss: Loss, params: Tensor, rows: int | None = None, memory: int = MEMORY, compiled: bool = False
+        self,
+        loss: Loss,
+        params: Tensor,
+        rows: int | None = None,
+        memory: int = MEMORY,
+        compiled: bool = False,
+        zeros: int = 0,
     ) -> None:
         params = params.detach()
         check_loss(loss, params)
         super().__init__(len(params), params.dtype, params.device)
+        self.zeros = zeros
         self._pull = cast(Callable[[Tensor], tuple[Tensor]], vjp(grad(loss), params)[1])
         self._fused: Callable[[Tensor], Tensor] | None = None
         if compiled:

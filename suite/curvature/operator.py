@@ -151,10 +151,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not any(a.alias_info for a in func._schema.arguments) or func._schema.is_mutable:
-            for tensor in out if isinstance(out, tuple | list) else (out,):
-                if isinstance(tensor, Tensor) and not func._schema.is_mutable:
-                    self.bytes += tensor.numel() * tensor.element_size()
+        if not func._schema.is_mutable and not any(a.alias_info for a in func._schema.arguments):
+            made = out if isinstance(out, tuple | list) else (out,)
+            self.bytes += sum(t.numel() * t.element_size() for t in made if isinstance(t, Tensor))
         return out
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from suite.curvature.bootstrap import jackknife_error
+from suite.curvature.dense import padded
 from suite.curvature.dimension import sharpness_dimension
 from suite.curvature.estimate import Estimate, jackknife, mean_of, root_of
 from suite.curvature.estimators import Quadrature
@@ -63,9 +64,7 @@ class DenseSpectra:
     @classmethod
     def of(cls, rows: list[Tensor], size: int, retried: list[bool]) -> DenseSpectra:
         """From one vector of eigenvalues per minibatch, exact zeros left out (their numbers may differ)."""
-        width = max(len(row) for row in rows)
-        padded = [torch.cat([row.double(), torch.zeros(width - len(row), dtype=torch.float64)]) for row in rows]
-        return cls(torch.stack(padded), size, torch.tensor(retried))
+        return cls(padded(rows), size, torch.tensor(retried))
 
     def to_arrays(self) -> dict[str, Tensor]:
         """As named tensors, to be stored."""

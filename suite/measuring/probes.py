@@ -94,9 +94,7 @@ def _lanczos(problem: Problem, weights: Tensor, spec: LanczosSpectrum, batch: in
     def operator(draw: int) -> HessianOperator:
         loss, at, zeros = reduced_loss(problem, weights, *_batch(problem, draw, batch, weights.dtype))
         # a number of rows that depends on shapes alone: which block is fastest would differ from run to run
-        made = HessianOperator(loss, at, rows=max(1, _BLOCK_NUMBERS // len(at)))
-        made.zeros = zeros
-        return made
+        return HessianOperator(loss, at, rows=max(1, _BLOCK_NUMBERS // len(at)), zeros=zeros)
 
     whole = batch == len(problem.train)
     measure = spectral_measure(operator(0) if whole else operator, spec.runs, spec.steps)

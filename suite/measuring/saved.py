@@ -7,9 +7,7 @@ file has a function that takes the checkpoint's path and returns (module, criter
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +27,16 @@ from suite.curvature import (
     bootstrap,
     spectral_measure,
 )
-from suite.curvature.dense import minibatch_eigenvalues
+from suite.curvature.dense import minibatch_eigenvalues, padded
 from suite.curvature.estimate import Estimate
+from suite.curvature.hessian import Loss
 from suite.errors import BadInput, first_line
 from suite.measuring.probes import minibatch, reduced_loss
+from suite.metrics.registry import module_of
 from suite.spec.task import TaskSpec
 from suite.spec.training import SGD, AdamW
 from suite.training.problem import load_problem
 
-Loss = Callable[[Tensor], Tensor]
 _MOST_DENSE = 20_000
 """Parameters up to which all eigenvalues are computed: 3.2 GB a matrix in float64."""
 
@@ -229,9 +228,7 @@ def _exact(model: SavedModel, batch: int, budget: Budget) -> SpectralMeasure:
     for draw in draws:
         loss, at, _ = model.operands(_indices(model, draw, batch))
         rows.append(minibatch_eigenvalues(loss, at)[0].cpu())
-    width = max(len(row) for row in rows)
-    padded = torch.stack([torch.nn.functional.pad(row, (0, width - len(row))) for row in rows])
-    return SpectralMeasure.of_eigenvalues(padded, model.size)
+    return SpectralMeasure.of_eigenvalues(padded(rows), model.size)
 
 
 def _lanczos(model: SavedModel, batch: int, budget: Budget) -> SpectralMeasure:
@@ -240,9 +237,8 @@ def _lanczos(model: SavedModel, batch: int, budget: Budget) -> SpectralMeasure:
     def operator(draw: int) -> HessianOperator:
         loss, at, zeros = model.operands(_indices(model, draw, batch))
         # rows by a rule, not by a measurement: the same command gives the same bits
-        made = HessianOperator(loss, at, rows=max(1, min(budget.runs if whole else budget.probes, 2**22 // len(at))))
-        made.zeros = zeros
-        return made
+        rows = max(1, min(budget.runs if whole else budget.probes, 2**22 // len(at)))
+        return HessianOperator(loss, at, rows, zeros=zeros)
 
     if whole:
         return spectral_measure(operator(0), budget.runs, budget.steps, seed=budget.seed)
@@ -291,13 +287,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _called(named: str, checkpoint: Path) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor], Tensor, Tensor]:
     file, _, function = named.rpartition(":")
-    spec = importlib.util.spec_from_file_location("suite_saved_model", file) if file.endswith(".py") else None
-    if spec is None or spec.loader is None or not Path(file).is_file():
-        raise BadInput(f"--model {named}: FILE.py:FUNCTION is meant, of a file that is there")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
+        module = module_of(Path(file), "suite_saved_model") if file.endswith(".py") else None
+        if module is None:
+            raise BadInput("FILE.py:FUNCTION is meant, of a file that is there")
         made = getattr(module, function)(checkpoint)
     except (Exception, SystemExit) as error:
         raise BadInput(f"--model {named}: {first_line(error)}") from error

@@ -119,16 +119,23 @@ def find_metrics(files: Iterable[Path] = ()) -> dict[str, Metric]:
 
 def _from_file(path: Path) -> tuple[ModuleType, str]:
     """The module that a file makes, and the file's fingerprint."""
-    name = f"suite_metric_file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise BadInput(f"{path}: not a Python file; `--metric` takes the path of a file that defines metrics")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        module = module_of(path, f"suite_metric_file_{path.stem}")
     except (Exception, SystemExit) as error:
         raise BadInput(f"{path}: cannot be imported: {first_line(error)}") from error
+    if module is None:
+        raise BadInput(f"{path}: not a Python file; `--metric` takes the path of a file that defines metrics")
     if not any(isinstance(one, Metric) for one in vars(module).values()):
         raise BadInput(f"{path}: defines no metric; put `@metric(…)` of suite.metrics.registry before its function")
     return module, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def module_of(path: Path, name: str) -> ModuleType | None:
+    """The module that a Python file makes, or None if it is none; whatever the file raises is the caller's to tell."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses, for one, look their module up
+    spec.loader.exec_module(module)
+    return module

@@ -22,7 +22,7 @@ def granulated_kendall(frame: pd.DataFrame, factors: list[str], metric: str, gap
     Returns:
         ψ (NaN if no setting can be used), and the number of settings it is the mean of.
     """
-    x, y = _columns(frame, metric, gap)
+    x, y = columns(frame, metric, gap)
     taus = [kendall(x[rows], y[rows], least=2) for rows in _groups(frame, factors, vary)]
     defined = [tau for tau in taus if not np.isnan(tau)]
     return (float(np.mean(defined)), len(defined)) if defined else (float("nan"), 0)
@@ -32,13 +32,14 @@ def granulated_replicates(
     frame: pd.DataFrame, factors: list[str], metric: str, gap: str, vary: str, counts: Vector
 ) -> Vector:
     """ψ of each resample of the rows: row i occurs `counts[r, i]` times in resample r; NaN where it has none."""
-    x, y = _columns(frame, metric, gap)
+    x, y = columns(frame, metric, gap)
     groups = _groups(frame, factors, vary)
     taus = np.array([weighted_kendall(x[rows], y[rows], counts[:, rows], least=2) for rows in groups])
     return defined_mean(taus) if len(taus) else np.full(len(counts), np.nan)
 
 
-def _columns(frame: pd.DataFrame, metric: str, gap: str) -> tuple[Vector, Vector]:
+def columns(frame: pd.DataFrame, metric: str, gap: str) -> tuple[Vector, Vector]:
+    """A metric's and a gap's values, float64 `[n]` each."""
     return frame[metric].to_numpy(float), frame[gap].to_numpy(float)
 
 

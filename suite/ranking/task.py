@@ -11,7 +11,7 @@ import pandas as pd
 from suite.ranking import bootstrap
 from suite.ranking.bootstrap import interval, mean_replicates, spread
 from suite.ranking.correlation import LEAST, Vector, coverage, defined_mean, kendall, weighted_kendall
-from suite.ranking.granulated import granulated_kendall, granulated_replicates
+from suite.ranking.granulated import columns, granulated_kendall, granulated_replicates
 from suite.ranking.tables import TaskResults
 
 
@@ -144,8 +144,8 @@ def _associate(sample: _Sample, metric: str, target: str) -> _Association:
     if not sample.within_runs:
         return _between(sample, metric, target)
     parts = [part for _, part in sample.frame.groupby("run_id", sort=False)]
-    taus = np.array([kendall(*_columns(part, metric, target)) for part in parts])
-    shares = np.array([_share(*_columns(part, metric, target)) for part in parts])
+    taus = np.array([kendall(*columns(part, metric, target)) for part in parts])
+    shares = np.array([_share(*columns(part, metric, target)) for part in parts])
     covered = np.nan_to_num(taus) * shares
     return _Association(
         float(defined_mean(taus)), mean_replicates(taus, sample.counts),
@@ -154,15 +154,11 @@ def _associate(sample: _Sample, metric: str, target: str) -> _Association:
 
 
 def _between(sample: _Sample, metric: str, target: str) -> _Association:
-    x, y = _columns(sample.frame, metric, target)
+    x, y = columns(sample.frame, metric, target)
     tau, taus = kendall(x, y), weighted_kendall(x, y, sample.counts)
     shares = coverage(x, y, sample.counts)
     # where τ is not defined though the gap varies, nothing is covered: coin tosses, 0
     return _Association(tau, taus, float(np.nan_to_num(tau)) * _share(x, y), np.nan_to_num(taus) * shares)
-
-
-def _columns(frame: pd.DataFrame, metric: str, target: str) -> tuple[Vector, Vector]:
-    return frame[metric].to_numpy(float), frame[target].to_numpy(float)
 
 
 def _share(x: Vector, y: Vector) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from suite.curvature import AveragedQuantiles, HessianOperator, Quadrature, SpectralMeasure, Step, spectral_measure
-from suite.curvature.dense import minibatch_eigenvalues
+from suite.curvature.dense import minibatch_eigenvalues, padded
 from suite.measuring.probes import minibatch, reduced_loss
 from suite.spec.cells import stacks
 from suite.spec.loading import load_task
@@ -61,14 +61,10 @@ def measured(problem: Problem, weights: Tensor, eta: float, batch: int) -> Cell:
 
     def operator(draw: int) -> HessianOperator:
         loss, at, zeros = operands(draw)
-        made = HessianOperator(loss, at, rows=32)
-        made.zeros = zeros
-        return made
+        return HessianOperator(loss, at, rows=32, zeros=zeros)
 
     rows = [minibatch_eigenvalues(*operands(draw)[:2])[0] for draw in range(DRAWS)]
-    width = max(map(len, rows))
-    padded = torch.stack([torch.nn.functional.pad(row, (0, width - len(row))) for row in rows])
-    exact = SpectralMeasure.of_eigenvalues(padded, len(weights))
+    exact = SpectralMeasure.of_eigenvalues(padded(rows), len(weights))
     found = spectral_measure(operator, RUNS, STEPS, probes_per_draw=RUNS // DRAWS, deflate=DEFLATED)
     estimators = AveragedQuantiles(Step(eta)), Quadrature(Step(eta))
     values = [len(weights) - estimator(measure) for measure in (exact, found) for estimator in estimators]
