@@ -88,6 +88,12 @@ class BenchNet:
         """Products a second that 6 F operations each allow at this rate."""
         return rate / (6 * self.forward_flops)
 
+    def forward_seconds(self, rounds: int = 3 if QUICK else 30) -> float:
+        """Of one evaluation of the module as it is, no gradient kept: the best of the rounds, after two unmeasured."""
+        with torch.no_grad():
+            times = [timed(lambda: self.module(self.inputs), self.device) for _ in range(2 + rounds)]
+        return min(times[2:])
+
 
 def mlp5(device: torch.device = CPU, batch: int = 128) -> BenchNet:
     """784-200-200-200-200-10, ReLU, no biases: 278,800 parameters."""

@@ -87,6 +87,10 @@ def _codimension(row: Row) -> str:
     return f"{row['codimension_relative_error']:.0e}" if "codimension_relative_error" in row else ""
 
 
+def _forward(row: Row) -> str:
+    return f"{100 * row['forward_fraction_of_limit']:.0f} %" if "forward_fraction_of_limit" in row else ""
+
+
 def _mib(key: str) -> Callable[[Row], str]:
     return lambda row: "" if row.get(key) is None else f"{row[key]:,.0f}"
 
@@ -96,6 +100,7 @@ PRODUCTS: dict[str, Callable[[Row], str]] = {
     "vectors": lambda row: str(row["block"]),
     "products/s": lambda row: f"{row['products_per_second']:,.4g}",
     "of the limit": lambda row: f"{100 * row['fraction_of_limit']:.0f} %",
+    "a forward pass, of its limit": _forward,
 }
 DENSITIES: dict[str, Callable[[Row], str]] = {
     "": lambda row: row["side"],
@@ -130,7 +135,9 @@ def columns_of(group: str) -> dict[str, Callable[[Row], str]]:
 
 
 def table(rows: Iterable[Row], columns: dict[str, Callable[[Row], str]]) -> str:
-    """A Markdown table."""
+    """A Markdown table, without the columns that no row has anything in."""
+    rows = list(rows)
+    columns = {name: cell for name, cell in columns.items() if any(map(cell, rows))}
     lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
     lines += ["| " + " | ".join(cell(row) for cell in columns.values()) + " |" for row in rows]
     return "\n".join(lines)
