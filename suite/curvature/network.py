@@ -44,6 +44,7 @@ class Network:
 
     Parameters lie one after another in the order of `named_parameters()`, each row-major; tied ones once; those with
     `requires_grad=False` are constants and not among them. Parameters that the loss does not touch have zero rows.
+    One thread at a time may evaluate it, or build an operator on it: torch lends the vector to the module meanwhile.
 
     Args:
         module: any module whose forward pass is a function of its inputs alone, in evaluation mode.
