@@ -1,4 +1,4 @@
-"""Operators made of operators: sums over micro-batches, preconditioning, deflation."""
+"""Operators made of operators: sums over micro-batches, preconditioning, deflation, a count of products."""
 
 from __future__ import annotations
 
@@ -105,3 +105,22 @@ class DeflatedOperator(SymmetricOperator):
 
     def _product(self, block: Tensor) -> Tensor:
         return self.project(self._operator @ self.project(block))
+
+
+class CountedOperator(SymmetricOperator):
+    """H itself, saying after every block how many vectors were multiplied: the progress of a long Lanczos run.
+
+    Args:
+        operator: H.
+        count: is told the rows of each block.
+    """
+
+    def __init__(self, operator: SymmetricOperator, count: Callable[[int], None]) -> None:
+        super().__init__(operator.size, operator.dtype, operator.device)
+        self.rows, self.choice, self.zeros = operator.rows, operator.choice, operator.zeros
+        self._operator, self._count = _plain(operator), count
+
+    def _product(self, block: Tensor) -> Tensor:
+        product = self._operator @ block
+        self._count(len(block))
+        return product

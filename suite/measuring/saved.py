@@ -27,6 +27,7 @@ from suite.curvature import (
     bootstrap,
     spectral_measure,
 )
+from suite.curvature.combined import CountedOperator
 from suite.curvature.dense import minibatch_eigenvalues, padded
 from suite.curvature.estimate import Estimate
 from suite.curvature.hessian import Loss
@@ -36,6 +37,9 @@ from suite.metrics.registry import module_of
 from suite.spec.task import TaskSpec
 from suite.spec.training import SGD, AdamW
 from suite.training.problem import load_problem
+
+Progress = Callable[[int, int], None]
+"""Is told how much is done, and of how much: Lanczos steps of all runs, or minibatches with all their eigenvalues."""
 
 _MOST_DENSE = 20_000
 """Parameters up to which all eigenvalues are computed: 3.2 GB a matrix in float64."""
@@ -172,8 +176,13 @@ def from_python(checkpoint: Path, named: str, device: torch.device, dtype: torch
     return SavedModel(len(network.params), operands, len(inputs), None, None)
 
 
-def measure_saved(model: SavedModel, budget: Budget) -> SpectrumReport:
+def measure_saved(model: SavedModel, budget: Budget, progress: Progress | None = None) -> SpectrumReport:
     """Its spectrum on minibatches and its SD, with bootstrap errors over minibatches.
+
+    Args:
+        model: the weights and their losses.
+        budget: what is measured, and how.
+        progress: is called as the work goes on, the last time with all of it done.
 
     Raises:
         BadInput: learning rate or batch size missing or out of range, too many parameters for `exact`, or a loss that
@@ -199,7 +208,7 @@ def measure_saved(model: SavedModel, budget: Budget) -> SpectrumReport:
     if budget.exact and model.size > _MOST_DENSE:
         raise BadInput(f"--exact: {model.size:,} parameters; all eigenvalues are computed up to {_MOST_DENSE:,}")
     try:
-        measure = _exact(model, batch, budget) if budget.exact else _lanczos(model, batch, budget)
+        measure = (_exact if budget.exact else _lanczos)(model, batch, budget, progress or _untold)
     except Exception as error:
         raise BadInput(f"the spectrum cannot be had: {first_line(error)}") from error
     several = len(measure.runs_per_draw) > 1 and (budget.exact or budget.probes > 1)
@@ -221,28 +230,45 @@ def _short(number: float | None) -> float | None:
     return number if number is None or isinstance(number, int) else float(f"{number:.8g}")
 
 
-def _exact(model: SavedModel, batch: int, budget: Budget) -> SpectralMeasure:
+def _untold(done: int, total: int) -> None:
+    """Nobody asked for progress."""
+
+
+def _exact(model: SavedModel, batch: int, budget: Budget, progress: Progress) -> SpectralMeasure:
     """All eigenvalues on each minibatch; the whole training set is one."""
     draws = range(1 if batch == model.train_size else budget.runs)
     rows = []
     for draw in draws:
         loss, at, _ = model.operands(_indices(model, draw, batch))
         rows.append(minibatch_eigenvalues(loss, at)[0].cpu())
+        progress(len(rows), len(draws))
     return SpectralMeasure.of_eigenvalues(padded(rows), model.size)
 
 
-def _lanczos(model: SavedModel, batch: int, budget: Budget) -> SpectralMeasure:
+def _lanczos(model: SavedModel, batch: int, budget: Budget, progress: Progress) -> SpectralMeasure:
     whole = batch == model.train_size
+    together, total, done = budget.runs if whole else budget.probes, budget.runs * budget.steps, 0
 
-    def operator(draw: int) -> HessianOperator:
+    def count(products: int) -> None:
+        nonlocal done
+        done += products
+        progress(min(done, total), total)
+
+    def operator(draw: int) -> CountedOperator:
+        nonlocal done
+        # a minibatch of fewer dimensions than steps has ended early: the next one counts from its own beginning
+        done = draw * together * budget.steps
         loss, at, zeros = model.operands(_indices(model, draw, batch))
         # rows by a rule, not by a measurement: the same command gives the same bits
-        rows = max(1, min(budget.runs if whole else budget.probes, 2**22 // len(at)))
-        return HessianOperator(loss, at, rows, zeros=zeros)
+        rows = max(1, min(together, 2**22 // len(at)))
+        return CountedOperator(HessianOperator(loss, at, rows, zeros=zeros), count)
 
     if whole:
-        return spectral_measure(operator(0), budget.runs, budget.steps, seed=budget.seed)
-    return spectral_measure(operator, budget.runs, budget.steps, probes_per_draw=budget.probes, seed=budget.seed)
+        measure = spectral_measure(operator(0), budget.runs, budget.steps, seed=budget.seed)
+    else:
+        measure = spectral_measure(operator, budget.runs, budget.steps, probes_per_draw=budget.probes, seed=budget.seed)
+    progress(total, total)
+    return measure
 
 
 def _indices(model: SavedModel, draw: int, batch: int) -> Tensor:

@@ -12,7 +12,12 @@ from scipy.sparse.linalg import eigsh
 from torch import Tensor, nn
 from torch.func import vmap
 
-from suite.curvature.combined import DeflatedOperator, MicroBatchedOperator, PreconditionedOperator
+from suite.curvature.combined import (
+    CountedOperator,
+    DeflatedOperator,
+    MicroBatchedOperator,
+    PreconditionedOperator,
+)
 from suite.curvature.gauss_newton import SandwichOperator, empirical_fisher, gauss_newton, true_fisher
 from suite.curvature.hessian import HessianOperator, StackedHessian
 from suite.curvature.network import Network
@@ -257,6 +262,18 @@ def test_deflated_operator() -> None:
     rest = torch.linalg.eigvalsh(matrix(DeflatedOperator(inner, vectors[:, -3:].T)))
     without = torch.cat([values[:-3], torch.zeros(3, dtype=torch.float64)]).sort().values
     assert torch.allclose(rest, without, atol=1e-13)
+
+
+def test_counted_operator_is_the_operator_and_counts_vectors() -> None:
+    module, x, y = small()
+    network, counts = Network(module), []
+    inner = HessianOperator(network.loss(F.cross_entropy, x, y), network.params, rows=4, zeros=3)
+    counted = CountedOperator(inner, counts.append)
+    block = normal(10, inner.size)
+    assert torch.equal(counted @ block, inner @ block)
+    assert torch.equal(counted @ block[0], inner @ block[0])
+    assert counts == [4, 4, 2, 1]
+    assert (counted.rows, counted.choice, counted.zeros) == (4, "4 rows, as told", 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
