@@ -193,7 +193,7 @@ def _train(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> N
 
 def _measure(laboratory: Laboratory, plans: Sequence[Plan], metrics: dict[str, Metric], options: Options) -> None:
     with options.workers_here() as workers:
-        laboratory.probe(plans, workers)
+        laboratory.probe(plans, metrics, workers)
         laboratory.measure(plans, metrics, options.metric_files, workers)
 
 

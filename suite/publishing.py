@@ -14,7 +14,8 @@ from typing import Any
 
 from suite.errors import BadInput
 from suite.measuring.jobs import Point
-from suite.measuring.measure import Plan, probe_key, value_key
+from suite.measuring.measure import Plan, applies, value_key
+from suite.measuring.probes import BACKWARD, probe_key
 from suite.metrics import Metric
 from suite.ranking.tables import GAPS, MEASURES
 from suite.spec.cells import spec_hash
@@ -76,12 +77,13 @@ def write_results(plan: Plan, store: Store, metrics: dict[str, Metric], root: Pa
 
 
 def _fill(folder: Path, plan: Plan, store: Store, metrics: dict[str, Metric]) -> None:
-    values = {name: list(_value_rows(plan, store, metric)) for name, metric in metrics.items()}
+    rows_of = {name: list(_value_rows(plan, store, metric)) for name, metric in metrics.items()}
+    values = {name: rows for name, rows in rows_of.items() if rows}  # none: the task asks for no such probe
     (folder / "values").mkdir(parents=True)
     _write_csv(folder / "runs.csv", [*_run_header(plan)], _run_rows(plan, store))
     for name, rows in values.items():
         _write_csv(folder / "values" / f"{name}.csv", _VALUE, rows)
-    _write_json(folder / "metrics.json", [_described(m) for m in metrics.values()])
+    _write_json(folder / "metrics.json", [_described(metrics[name]) for name in values])
     _write_json(folder / "provenance.json", _provenance(plan, store, metrics))
 
 
@@ -120,29 +122,44 @@ def _gaps(point: StoredCheckpoint) -> list[float]:
 
 
 def _value_rows(plan: Plan, store: Store, metric: Metric) -> Iterator[list[Any]]:
-    for point, key, probe in _points(plan, store):
-        found = store.values(value_key(point, metric, key))
-        yield from (_value_row(v) for v in found) if found else [_no_value(point.run_id, point.step, probe)]
+    for point in _points(plan, store):
+        if not applies(metric, point.task, point.last):
+            continue
+        found = store.values(value_key(point, metric))
+        yield from (_value_row(v) for v in found) if found else [_no_value(point, store, metric)]
 
 
-def _points(plan: Plan, store: Store) -> Iterator[tuple[Point, str, StoredProbe | None]]:
-    """Every checkpoint of a task, its probe's key, and the probe as far as it is there."""
+def _points(plan: Plan, store: Store) -> Iterator[Point]:
+    """Every checkpoint of a task, without its files."""
     for cell, run_id in plan.runs():
-        for checkpoint in _recorded(store, run_id, plan).checkpoints:
-            key = probe_key(run_id, checkpoint.step, cell.task)
-            yield Point(cell.task, run_id, checkpoint.step, Path(), Path()), key, store.probe(key)
+        checkpoints = _recorded(store, run_id, plan).checkpoints
+        for one in checkpoints:
+            yield Point(cell.task, run_id, one.step, one is checkpoints[-1], Path(), Path(), Path())
+
+
+def _probes(plan: Plan, store: Store, names: Iterable[str]) -> Iterator[StoredProbe]:
+    """The probes of a task that are there."""
+    for point in _points(plan, store):
+        for name in names:
+            if getattr(point.task.probes, name) is None:
+                continue
+            probe = store.probe(probe_key(point.run_id, point.step, point.task, name))
+            if probe is not None:
+                yield probe
 
 
 def _value_row(v: StoredValue) -> list[Any]:
     return [v.run_id, v.step, v.component, v.value, v.standard_error, v.status, v.reason]
 
 
-def _no_value(run_id: str, step: int, probe: StoredProbe | None) -> list[Any]:
-    if probe is None or probe.status == "ok":
-        raise BadInput(
-            f"run {run_id} at step {step} is not measured yet: `suite measure` with the same task file first"
-        )
-    return [run_id, step, "", None, None, probe.status, f"spectral probe: {probe.reason}"]
+def _no_value(point: Point, store: Store, metric: Metric) -> list[Any]:
+    for name in metric.probes:
+        probe = None if name == BACKWARD else store.probe(probe_key(point.run_id, point.step, point.task, name))
+        if probe is not None and probe.status != "ok":
+            return [point.run_id, point.step, "", None, None, probe.status, f"probe {name}: {probe.reason}"]
+    raise BadInput(
+        f"run {point.run_id} at step {point.step} is not measured yet: `suite measure` with the same task file first"
+    )
 
 
 def _recorded(store: Store, run_id: str, plan: Plan) -> StoredRun:
@@ -155,8 +172,8 @@ def _recorded(store: Store, run_id: str, plan: Plan) -> StoredRun:
 
 
 def _described(metric: Metric) -> dict[str, Any]:
-    words = ("name", "title", "family", "source", "sign", "version", "cost", "trivial")
-    return {word: getattr(metric, word) for word in words}
+    words = ("name", "title", "family", "source", "sign", "version", "probes", "cost", "invariances", "trivial")
+    return {word: getattr(metric, word) for word in (*words, "fingerprint")}
 
 
 def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, Any]:
@@ -181,7 +198,7 @@ def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[st
         "commit": _agreed(noted.get("commit") for _, noted in stacks),
         "dirty": any(noted.get("dirty") for _, noted in stacks),
         "seconds": {"training": round(sum(s for s, _ in stacks), 1), **_seconds(plan, store, metrics)},
-        "probe_notes": _probe_notes(plan, store),
+        "probe_notes": _probe_notes(plan, store, metrics),
     }
 
 
@@ -196,22 +213,30 @@ def _agreed(noted: Iterable[str | None]) -> str | None:
     return ", ".join(sorted({one for one in noted if one})) or None
 
 
-def _probe_notes(plan: Plan, store: Store) -> dict[str, int]:
+def _read(metrics: dict[str, Metric]) -> list[str]:
+    """The probes that any metric reads."""
+    return sorted({name for metric in metrics.values() for name in metric.probes if name != BACKWARD})
+
+
+def _probe_notes(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, int]:
     """What the probes that succeeded say of themselves (such as a second attempt in float64), and how many do."""
     notes: Counter[str] = Counter()
-    for _, _, probe in _points(plan, store):
-        if probe is not None and probe.status == "ok" and probe.reason:
+    for probe in _probes(plan, store, _read(metrics)):
+        if probe.status == "ok" and probe.reason:
             notes[probe.reason] += 1
     return dict(sorted(notes.items()))
 
 
 def _seconds(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, float]:
-    probes = values = 0.0
-    for point, key, probe in _points(plan, store):
-        probes += probe.seconds if probe else 0.0
+    probes, values = Counter[str](), 0.0
+    for probe in _probes(plan, store, _read(metrics)):
+        probes[probe.name] += probe.seconds  # type: ignore[assignment]
+    for point in _points(plan, store):
         for metric in metrics.values():
-            values += sum(v.seconds for v in store.values(value_key(point, metric, key))[:1])
-    return {"probes": round(probes, 1), "metrics": round(values, 1)}
+            if applies(metric, point.task, point.last):
+                values += sum(v.seconds for v in store.values(value_key(point, metric))[:1])
+    each = {f"probe {name}": round(seconds, 1) for name, seconds in sorted(probes.items())}
+    return {"probes": round(sum(probes.values()), 1), **each, "metrics": round(values, 1)}
 
 
 def _write_csv(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from suite.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _UNFINISHED = ".tmp-"
 _ADVICE = "the store must be a folder you can write to (set SUITE_HOME to choose another)"
@@ -31,23 +31,27 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stacks (key TEXT PRIMARY KEY, seconds REAL NOT NULL, provenance TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, stack TEXT NOT NULL REFERENCES stacks(key), status TEXT NOT NULL,
-    parameters INTEGER NOT NULL, initial TEXT NOT NULL, trajectory TEXT);
+    parameters INTEGER NOT NULL, initial TEXT NOT NULL, curve TEXT NOT NULL, distances TEXT);
 CREATE TABLE IF NOT EXISTS checkpoints (
     run_id TEXT NOT NULL REFERENCES runs(run_id), step INTEGER NOT NULL, weights TEXT NOT NULL,
-    train_loss REAL, train_accuracy REAL, test_loss REAL, test_accuracy REAL, PRIMARY KEY (run_id, step));
+    train_loss REAL, train_accuracy REAL, test_loss REAL, test_accuracy REAL, state TEXT, PRIMARY KEY (run_id, step));
 CREATE TABLE IF NOT EXISTS probes (
-    key TEXT PRIMARY KEY, run_id TEXT NOT NULL, step INTEGER NOT NULL, tensors TEXT, status TEXT NOT NULL,
-    reason TEXT NOT NULL, seconds REAL NOT NULL);
+    key TEXT PRIMARY KEY, name TEXT NOT NULL, run_id TEXT NOT NULL, step INTEGER NOT NULL, tensors TEXT,
+    status TEXT NOT NULL, reason TEXT NOT NULL, seconds REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS metric_values (
     key TEXT NOT NULL, component TEXT NOT NULL, run_id TEXT NOT NULL, step INTEGER NOT NULL, metric TEXT NOT NULL,
-    version INTEGER NOT NULL, value REAL, standard_error REAL, status TEXT NOT NULL, reason TEXT NOT NULL,
-    seconds REAL NOT NULL, PRIMARY KEY (key, component));
+    version INTEGER NOT NULL, source TEXT NOT NULL, value REAL, standard_error REAL, status TEXT NOT NULL,
+    reason TEXT NOT NULL, seconds REAL NOT NULL, memory INTEGER, versions TEXT NOT NULL, PRIMARY KEY (key, component));
 """
 
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A checkpoint to record or as recorded; `weights` is a safetensors file's content, or its checksum once stored."""
+    """A checkpoint to record or as recorded.
+
+    `weights` and `state` (the optimizer's, None where it has none) are a safetensors file's content, or its checksum
+    once stored.
+    """
 
     step: int
     weights: bytes | str
@@ -55,18 +59,23 @@ class StoredCheckpoint:
     train_accuracy: float
     test_loss: float
     test_accuracy: float
+    state: bytes | str | None = None
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run to record, or as recorded; tensors as in `StoredCheckpoint`."""
+    """A run to record, or as recorded; tensors as in `StoredCheckpoint`.
+
+    `curve` is the mean loss of each epoch, `distances` those between the last iterates (None if not asked for).
+    """
 
     run_id: str
     status: str
     parameters: int
     initial: bytes | str
+    curve: bytes | str
     checkpoints: tuple[StoredCheckpoint, ...]
-    trajectory: bytes | str | None = None
+    distances: bytes | str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ class StoredProbe:
     """A probe of a checkpoint: `status` ok with `tensors`, or failed/timeout/died with a reason."""
 
     key: str
+    name: str
     run_id: str
     step: int
     tensors: bytes | str | None
@@ -84,7 +94,14 @@ class StoredProbe:
 
 @dataclass(frozen=True)
 class StoredValue:
-    """One value (or one component of it) of a metric at a checkpoint, or the reason why there is none."""
+    """One value (or one component of it) of a metric at a checkpoint, or the reason why there is none.
+
+    Attributes:
+        source: hash of the metric's code.
+        seconds: what it took.
+        memory: bytes it took at most beyond what was there at its start, or None where that cannot be told.
+        versions: of the packages that computed it, as JSON.
+    """
 
     key: str
     component: str
@@ -92,11 +109,14 @@ class StoredValue:
     step: int
     metric: str
     version: int
+    source: str
     value: float | None
     standard_error: float | None
     status: str
     reason: str
     seconds: float
+    memory: int | None
+    versions: str
 
 
 class Store:
@@ -133,12 +153,11 @@ class Store:
 
     def stack(self, key: str) -> tuple[str, ...] | None:
         """The run ids of a recorded stack whose tensor files are all there, else None."""
-        rows = self._rows("SELECT run_id, initial, trajectory FROM runs WHERE stack = ?", key)
+        rows = self._rows("SELECT run_id, initial, curve, distances FROM runs WHERE stack = ?", key)
         if not rows:
             return None
-        sums = [s for _, initial, trajectory in rows for s in (initial, trajectory) if s]
-        query = "SELECT weights FROM checkpoints JOIN runs USING (run_id) WHERE stack = ?"
-        sums += [s for (s,) in self._rows(query, key)]
+        query = "SELECT weights, state FROM checkpoints JOIN runs USING (run_id) WHERE stack = ?"
+        sums = [s for row in (*(row[1:] for row in rows), *self._rows(query, key)) for s in row if s]
         return tuple(r[0] for r in rows) if all(self.path(s).exists() for s in sums) else None
 
     def run(self, run_id: str) -> StoredRun | None:
@@ -147,34 +166,34 @@ class Store:
         if not rows:
             return None
         query = (
-            "SELECT step, weights, train_loss, train_accuracy, test_loss, test_accuracy "
+            "SELECT step, weights, train_loss, train_accuracy, test_loss, test_accuracy, state "
             "FROM checkpoints WHERE run_id = ? ORDER BY step"
         )
-        points = tuple(StoredCheckpoint(*_numbers(row, 2)) for row in self._rows(query, run_id))
-        _, _, status, parameters, initial, trajectory = rows[0]
-        return StoredRun(run_id, status, parameters, initial, points, trajectory)
+        points = tuple(StoredCheckpoint(r[0], r[1], *_numbers(r[2:6]), state=r[6]) for r in self._rows(query, run_id))
+        _, _, status, parameters, initial, curve, distances = rows[0]
+        return StoredRun(run_id, status, parameters, initial, curve, points, distances)
 
     def record_stack(self, key: str, runs: Iterable[StoredRun], seconds: float, provenance: dict[str, Any]) -> None:
         """Record a whole stack, its tensors first, in one transaction; replaces what a damaged one left."""
         with explained(self.home):
             rows, points = [], []
             for run in runs:
-                trajectory = None if run.trajectory is None else self.keep(run.trajectory)
-                rows.append((run.run_id, key, run.status, run.parameters, self.keep(run.initial), trajectory))
+                tensors = (self.keep(run.initial), self.keep(run.curve), run.distances and self.keep(run.distances))
+                rows.append((run.run_id, key, run.status, run.parameters, *tensors))
                 points += [
                     (run.run_id, c.step, self.keep(c.weights), c.train_loss, c.train_accuracy, c.test_loss,
-                     c.test_accuracy)
+                     c.test_accuracy, c.state and self.keep(c.state))
                     for c in run.checkpoints
                 ]  # fmt: skip
             with self._transaction() as db:
                 db.execute("INSERT OR REPLACE INTO stacks VALUES (?, ?, ?)", (key, seconds, json.dumps(provenance)))
-                db.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", rows)
-                db.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?)", points)
+                db.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                db.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)", points)
 
     def probe(self, key: str) -> StoredProbe | None:
         """A recorded probe, or None; one whose file is gone counts as missing."""
         rows = self._rows("SELECT * FROM probes WHERE key = ?", key)
-        if not rows or (rows[0][3] and not self.path(rows[0][3]).exists()):
+        if not rows or (rows[0][4] and not self.path(rows[0][4]).exists()):
             return None
         return StoredProbe(*rows[0])
 
@@ -182,11 +201,11 @@ class Store:
         """Record probes in one transaction."""
         with explained(self.home):
             rows = [
-                (p.key, p.run_id, p.step, p.tensors and self.keep(p.tensors), p.status, p.reason, p.seconds)
+                (p.key, p.name, p.run_id, p.step, p.tensors and self.keep(p.tensors), p.status, p.reason, p.seconds)
                 for p in probes
             ]
             with self._transaction() as db:
-                db.executemany("INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                db.executemany("INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def values(self, key: str) -> tuple[StoredValue, ...]:
         """The recorded components of a value; empty if it was never measured."""
@@ -196,13 +215,13 @@ class Store:
     def record_values(self, values: Iterable[StoredValue]) -> None:
         """Record values in one transaction; what an earlier attempt left under the same keys goes."""
         rows = [
-            (v.key, v.component, v.run_id, v.step, v.metric, v.version, v.value, v.standard_error, v.status, v.reason,
-             v.seconds)
+            (v.key, v.component, v.run_id, v.step, v.metric, v.version, v.source, v.value, v.standard_error, v.status,
+             v.reason, v.seconds, v.memory, v.versions)
             for v in values
         ]  # fmt: skip
         with explained(self.home), self._transaction() as db:
             db.executemany("DELETE FROM metric_values WHERE key = ?", [(key,) for key in {row[0] for row in rows}])
-            db.executemany(f"INSERT INTO metric_values VALUES ({', '.join('?' * 11)})", rows)  # noqa: S608
+            db.executemany(f"INSERT INTO metric_values VALUES ({', '.join('?' * 14)})", rows)  # noqa: S608
 
     def provenance(self, stack: str) -> tuple[float, dict[str, Any]]:
         """The seconds a recorded stack took to train, and what was noted of where and on what data."""
@@ -293,9 +312,10 @@ def write_atomically(target: Path, content: bytes) -> None:
         raise
 
 
-def _numbers(row: tuple[Any, ...], start: int) -> tuple[Any, ...]:
+def _numbers(row: tuple[Any, ...]) -> tuple[float, float, float, float]:
     """SQLite keeps no NaN: it gives None back, and a diverged run's loss is NaN."""
-    return (*row[:start], *(float("nan") if v is None else v for v in row[start:]))
+    first, second, third, fourth = (float("nan") if v is None else float(v) for v in row)
+    return first, second, third, fourth
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredV
 
 def a_run(run_id: str = "r1", loss: float = 0.25) -> StoredRun:
     point = StoredCheckpoint(10, b"weights of " + run_id.encode(), loss, 1.0, 0.5, 0.75)
-    return StoredRun(run_id, "finished", 3, b"initial", (point,), None)
+    return StoredRun(run_id, "finished", 3, b"initial", b"curve", (point,), None)
 
 
 def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
@@ -50,14 +50,14 @@ def test_a_stack_with_a_lost_file_counts_as_missing(tmp_path: Path) -> None:
 
 def test_probes_and_values_replace_failed_ones(tmp_path: Path) -> None:
     with Store(tmp_path, writing=True) as store:
-        store.record_probes([StoredProbe("p", "r1", 10, None, "failed", "why", 0.1)])
-        store.record_probes([StoredProbe("p", "r1", 10, b"t", "ok", "", 0.1)])
+        store.record_probes([StoredProbe("p", "spectrum", "r1", 10, None, "failed", "why", 0.1)])
+        store.record_probes([StoredProbe("p", "spectrum", "r1", 10, b"t", "ok", "", 0.1)])
         probe = store.probe("p")
         assert probe is not None
         assert probe.status == "ok"
-        failed = StoredValue("v", "", "r1", 10, "m", 1, None, None, "timeout", "slow", 1.0)
+        failed = StoredValue("v", "", "r1", 10, "m", 1, "f", None, None, "timeout", "slow", 1.0, None, "{}")
         store.record_values([failed])
-        good = [StoredValue("v", c, "r1", 10, "m", 1, 0.1 + 0.2, None, "ok", "", 1.0) for c in ("a", "b")]
+        good = [StoredValue("v", c, "r1", 10, "m", 1, "f", 0.3, None, "ok", "", 1.0, 7, "{}") for c in ("a", "b")]
         store.record_values(good)
         assert store.values("v") == tuple(good)
 
@@ -100,7 +100,7 @@ def test_full_disk_is_said_and_leaves_the_store_whole(tmp_path: Path, monkeypatc
 
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(StoreError, match="disk is full"):
-            store.record_stack("t", [StoredRun("r9", "finished", 3, b"new", ())], 1.0, {})
+            store.record_stack("t", [StoredRun("r9", "finished", 3, b"new", b"", ())], 1.0, {})
         monkeypatch.undo()
         assert store.stack("t") is None
         assert store.stack("s") == ("r1",)
@@ -137,7 +137,7 @@ def test_kill_in_the_middle_of_recording_loses_nothing_recorded(tmp_path: Path) 
         with Store(Path(sys.argv[1]), writing=True) as store:
             for i in itertools.count():
                 points = tuple(StoredCheckpoint(s, b"%d %d" % (i, s), 0.0, 0.0, 0.0, 0.0) for s in range(5))
-                store.record_stack(f"s{i}", [StoredRun(f"r{i}", "finished", 1, b"%d" % i, points)], 1.0, {})
+                store.record_stack(f"s{i}", [StoredRun(f"r{i}", "finished", 1, b"%d" % i, b"", points)], 1.0, {})
                 print(i, flush=True)
     """
     worker = subprocess.Popen(

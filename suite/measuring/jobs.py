@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from safetensors.torch import load, save
@@ -16,13 +18,16 @@ from suite.errors import first_line
 from suite.executors import Progress
 from suite.measuring.limits import memory_limit
 from suite.measuring.place import Place
-from suite.measuring.probes import load_spectrum, retried, spectral_probe
+from suite.measuring.probes import BACKWARD, Subject, find_probes
+from suite.measuring.provenance import software
 from suite.metrics import Estimate, Metric, Run, find_metrics
+from suite.metrics.probed.distances import Distances
 from suite.metrics.registry import Value
 from suite.spec.cells import digest
 from suite.spec.task import TaskSpec
 from suite.store import StoredProbe, StoredValue, read_checked
 from suite.training.evaluate import evaluate
+from suite.training.objective import sample_losses
 from suite.training.problem import Problem, Split, load_problem
 
 
@@ -33,35 +38,43 @@ class Point:
     task: TaskSpec
     run_id: str
     step: int
+    last: bool
     weights: Path
     initial: Path
+    curve: Path
+    state: Path | None = None
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One value to measure: a metric at a checkpoint, and the file of the probe if the metric reads one."""
+    """One value to measure: a metric at a checkpoint, and the files of the probes that it reads, by name."""
 
     key: str
     point: Point
     metric: str
-    probe: Path | None
+    probes: tuple[tuple[str, Path], ...]
 
 
-def probe_job(key: str, point: Point, place: Place, progress: Progress) -> StoredProbe:
-    """The spectral probe of a checkpoint."""
+def probe_job(key: str, name: str, point: Point, place: Place, progress: Progress) -> StoredProbe:
+    """One probe of a checkpoint."""
     place.prepare()
     start = time.perf_counter()
-    problem, spec = _problem(point.task, place), point.task.probes.spectrum
+    probe, problem = find_probes()[name], _problem(point.task, place)
+
+    def stored(content: bytes | None, status: str, reason: str) -> StoredProbe:
+        return StoredProbe(key, name, point.run_id, point.step, content, status, reason, time.perf_counter() - start)
+
     try:
-        weights = _tensor(point.weights, place)
-        tensors = spectral_probe(problem, weights, spec, point.task.training.batch(len(problem.train)))
+        tensors = probe.measure(_subject(point, problem, place), getattr(point.task.probes, name))
     except (ValueError, RuntimeError) as error:
         place.leave_if_unusable()
-        seconds = time.perf_counter() - start
-        return StoredProbe(key, point.run_id, point.step, None, "failed", first_line(error), seconds)
-    content = save({name: t.cpu().contiguous() for name, t in tensors.items()})
-    seconds = time.perf_counter() - start
-    return StoredProbe(key, point.run_id, point.step, content, "ok", retried(tensors), seconds)
+        return stored(None, "failed", first_line(error))
+    return stored(save({name: t.cpu().contiguous() for name, t in tensors.items()}), "ok", probe.note(tensors))
+
+
+def _subject(point: Point, problem: Problem, place: Place) -> Subject:
+    weights, initial = _tensor(point.weights, place), _tensor(point.initial, place)
+    return Subject(problem, point.task, point.step, weights, initial, _state(point, place))
 
 
 def metric_job(
@@ -109,8 +122,8 @@ def _row(want: Wanted, metric: Metric, component: str, value: Value, seconds: fl
             return failed_value(want, metric, "failed", f"returned {number} ± {error}", seconds, component)
     point = want.point
     return StoredValue(
-        want.key, component, point.run_id, point.step, metric.name, metric.version, float(number),
-        None if error is None else float(error), "ok", "", seconds,
+        want.key, component, point.run_id, point.step, metric.name, metric.version, metric.fingerprint, float(number),
+        None if error is None else float(error), "ok", "", seconds, None, _versions(),
     )  # fmt: skip
 
 
@@ -120,30 +133,45 @@ def failed_value(
     """The row of a value that could not be had."""
     point = want.point
     return StoredValue(
-        want.key, component, point.run_id, point.step, metric.name, metric.version, None, None, status, reason, seconds
-    )
+        want.key, component, point.run_id, point.step, metric.name, metric.version, metric.fingerprint, None, None,
+        status, reason, seconds, None, _versions(),
+    )  # fmt: skip
+
+
+def _versions() -> str:
+    """The packages' versions, as they are stored with a value."""
+    return json.dumps(software()["versions"], sort_keys=True)
 
 
 def _run(want: Wanted, place: Place) -> Run:
     """What a metric is given: copies of its own of everything it could change."""
     point = want.point
     kept = _problem(point.task, place)
-    spectrum = None
-    if want.probe is not None:
-        spectrum = load_spectrum(point.task.probes.spectrum, load(read_checked(want.probe)))
-    problem = replace(kept, train=Split(kept.train.inputs.clone(), kept.train.targets.clone()))
+    train = Split(kept.train.inputs.clone(), kept.train.targets.clone())
+    problem = replace(kept, train=train, model=replace(kept.model, module=copy.deepcopy(kept.model.module)))
     return Run(
         key=_run_key(point.task),
         task=point.task.model_copy(deep=True),
         step=point.step,
         weights=_tensor(point.weights, place),
         initial=_tensor(point.initial, place),
-        batch_loss=problem.loss,
-        whole_loss=lambda weights: evaluate(problem, weights[None], problem.train)[0, 0],
+        network=problem.model,
+        sample_loss=partial(sample_losses, problem.objective),
+        whole=partial(evaluate, problem, split=problem.train),
         inputs=problem.train.inputs,
         targets=problem.train.targets,
-        probe=spectrum,
+        state=_state(point, place),
+        curve=_tensor(point.curve, Place.of("cpu", "float32")),
+        probes={name: _loaded(point.task, name, file) for name, file in want.probes},
     )
+
+
+def _loaded(task: TaskSpec, name: str, file: Path) -> object:
+    """A probe as metrics read it."""
+    tensors = load(read_checked(file))
+    if name == BACKWARD:
+        return Distances.from_arrays(tensors)
+    return find_probes()[name].load(getattr(task.probes, name), tensors)
 
 
 def _run_key(task: TaskSpec) -> str:
@@ -152,6 +180,14 @@ def _run_key(task: TaskSpec) -> str:
 
 def _tensor(path: Path, place: Place) -> Tensor:
     return load(read_checked(path))["tensor"].to(place.device)
+
+
+def _state(point: Point, place: Place) -> tuple[Tensor, ...]:
+    """The optimizer's state at a checkpoint; empty where there is none."""
+    if point.state is None:
+        return ()
+    parts = load(read_checked(point.state))
+    return tuple(parts[str(number)].to(place.device) for number in range(len(parts)))
 
 
 _problems: dict[str, Problem] = {}

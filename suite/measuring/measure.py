@@ -11,14 +11,14 @@ from suite.executors import Job, LocalExecutor
 from suite.measuring.jobs import Point, Wanted, metric_job, probe_job
 from suite.measuring.limits import memory_share
 from suite.measuring.place import Place
-from suite.measuring.probes import PROBE_VERSION
+from suite.measuring.probes import BACKWARD, asked, probe_key
 from suite.measuring.rounds import Rounds
 from suite.measuring.train import train_job
 from suite.metrics import Metric
 from suite.progress import Board
 from suite.spec.cells import Cell, Environment, Stack, digest, stacks
 from suite.spec.task import TaskSpec
-from suite.store import Store, StoredProbe
+from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun
 
 METRIC_LIMIT = 120.0
 """Seconds that a metric may take on one checkpoint: a worker that takes longer is killed."""
@@ -81,18 +81,21 @@ class Laboratory:
         if failures:
             raise SuiteError("\n".join(dict.fromkeys(failures)))
 
-    def probe(self, plans: Sequence[Plan], executor: LocalExecutor) -> None:
-        """Measure every spectral probe that is not in the store, one job a checkpoint."""
-        jobs = [
-            Job(p.task.name, probe_job, (key, point, p.place))
+    def probe(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: LocalExecutor) -> None:
+        """Measure every probe that a metric reads and that is not in the store, one job a probe of a checkpoint."""
+        names = sorted({name for metric in metrics.values() for name in metric.probes if name != BACKWARD})
+        jobs = {
+            key: Job(p.task.name, probe_job, (key, name, point, p.place))
             for p in plans
             for points in self._points(p)
-            for key, point in points
-            if not _have(self.store.probe(key))
-        ]
-        for o in self.board.follow("probe", "checkpoints", jobs, executor):
-            key, point, _ = o.job.arguments
-            lost = StoredProbe(key, point.run_id, point.step, None, o.status, o.reason, o.seconds)
+            for name in names
+            for point in points
+            if asked(point.task, name, point.last) is not None
+            if not _have(self.store.probe(key := probe_key(point.run_id, point.step, point.task, name)))
+        }
+        for o in self.board.follow("probe", "probes", list(jobs.values()), executor):
+            key, name, point, _ = o.job.arguments
+            lost = StoredProbe(key, name, point.run_id, point.step, None, o.status, o.reason, o.seconds)
             self.store.record_probes([o.result if o.status == "ok" else lost])
 
     def measure(
@@ -113,49 +116,59 @@ class Laboratory:
                 left += rounds.settle(outcome)
             jobs, stage = left, "retry"
 
-    def _wanted(self, points: Iterable[tuple[str, Point]], metrics: dict[str, Metric]) -> Iterator[Wanted]:
-        for probe_name, point in points:
-            probe = self.store.probe(probe_name)
-            tensors = probe.tensors if probe else None
+    def _wanted(self, points: Iterable[Point], metrics: dict[str, Metric]) -> Iterator[Wanted]:
+        for point in points:
             for metric in metrics.values():
-                if metric.reads_spectrum and not isinstance(tensors, str):
-                    continue  # the probe's own row says why there is nothing to measure here
-                key = value_key(point, metric, probe_name)
+                files = self._files(point, metric) if applies(metric, point.task, point.last) else None
+                if files is None:
+                    continue  # not asked for here, or the probe's own row says why there is nothing to measure
+                key = value_key(point, metric)
                 if not any(value.status == "ok" for value in self.store.values(key)):
-                    file = self.store.path(str(tensors)) if metric.reads_spectrum else None
-                    yield Wanted(key, point, metric.name, file)
+                    yield Wanted(key, point, metric.name, files)
 
-    def _points(self, p: Plan) -> Iterator[list[tuple[str, Point]]]:
-        """The checkpoints of each run, by probe key."""
+    def _files(self, point: Point, metric: Metric) -> tuple[tuple[str, Path], ...] | None:
+        """The files of the probes that a metric reads, or None where one of them could not be made."""
+        found = []
+        for name in metric.probes:
+            if name == BACKWARD:
+                run = self.store.run(point.run_id)
+                tensors = run.distances if run else None
+            else:
+                probe = self.store.probe(probe_key(point.run_id, point.step, point.task, name))
+                tensors = probe.tensors if probe else None
+            if not isinstance(tensors, str):
+                return None
+            found.append((name, self.store.path(tensors)))
+        return tuple(found)
+
+    def _points(self, p: Plan) -> Iterator[list[Point]]:
+        """The checkpoints of each run."""
         for cell, run_id in p.runs():
             run = self.store.run(run_id)
             if run is None:
                 raise SuiteError(
                     f"{p.task.name}: run {run_id} is not trained yet: `suite train` with the same task file first"
                 )
-            initial = self.store.path(str(run.initial))
-            yield [
-                (
-                    probe_key(run_id, c.step, cell.task),
-                    Point(cell.task, run_id, c.step, self.store.path(str(c.weights)), initial),
-                )
-                for c in run.checkpoints
-            ]
+            yield [self._point(cell.task, run, c) for c in run.checkpoints]
+
+    def _point(self, task: TaskSpec, run: StoredRun, at: StoredCheckpoint) -> Point:
+        path = self.store.path
+        state = path(str(at.state)) if at.state else None
+        last = at.step == run.checkpoints[-1].step
+        return Point(
+            task, run.run_id, at.step, last, path(str(at.weights)), path(str(run.initial)), path(str(run.curve)), state
+        )
 
 
-def probe_key(run_id: str, step: int, task: TaskSpec) -> str:
-    """The name of a checkpoint's spectral probe."""
-    return digest("probe", PROBE_VERSION, run_id, step, task.probes.spectrum.model_dump(mode="json"))
+def applies(metric: Metric, task: TaskSpec, last: bool) -> bool:
+    """Whether a task asks for all probes that a metric reads at a checkpoint, which may be its run's last."""
+    return all(asked(task, name, last) is not None for name in metric.probes)
 
 
-def value_key(point: Point, metric: Metric, probe: str) -> str:
-    """The name of a value: run, checkpoint, metric and its version, and the probe if the metric reads one.
-
-    A metric given by path has no version that anyone keeps: what its file says is in the name, too.
-    """
-    read = probe if metric.reads_spectrum else ""
-    text = [metric.fingerprint] if metric.fingerprint else []
-    return digest("value", point.run_id, point.step, metric.name, metric.version, read, *text)
+def value_key(point: Point, metric: Metric) -> str:
+    """The name of a value: run, checkpoint, metric, its version and its code, and the probes that it reads."""
+    read = [probe_key(point.run_id, point.step, point.task, name) for name in metric.probes if name != BACKWARD]
+    return digest("value", point.run_id, point.step, metric.name, metric.version, metric.fingerprint, read)
 
 
 def _memory(place: Place, share: int) -> int | None:

@@ -32,7 +32,7 @@ from suite.curvature.dense import minibatch_eigenvalues, padded
 from suite.curvature.estimate import Estimate
 from suite.curvature.hessian import Loss
 from suite.errors import BadInput, first_line
-from suite.measuring.probes import minibatch, reduced_loss
+from suite.measuring.probes.spectrum import minibatch, reduced_loss
 from suite.metrics.registry import module_of
 from suite.spec.task import TaskSpec
 from suite.spec.training import SGD, AdamW
@@ -267,7 +267,8 @@ def _lanczos(model: SavedModel, batch: int, budget: Budget, progress: Progress) 
         measure = spectral_measure(operator(0), budget.runs, budget.steps, seed=budget.seed)
     else:
         measure = spectral_measure(operator, budget.runs, budget.steps, probes_per_draw=budget.probes, seed=budget.seed)
-    progress(total, total)
+    if done < total:
+        progress(total, total)
     return measure
 
 

@@ -10,11 +10,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from suite.executors import Progress
+from suite.measuring.distances import trajectory_distances
 from suite.measuring.place import Place
 from suite.measuring.provenance import device_name, software
 from suite.spec.cells import Stack
+from suite.spec.training import Trajectory
 from suite.store import StoredCheckpoint, StoredRun
-from suite.training.problem import load_problem, load_test_split
+from suite.training.problem import Problem, load_problem, load_test_split
 from suite.training.record import Checkpoint, RunRecord
 from suite.training.stacked import train_stack
 
@@ -26,27 +28,32 @@ def train_job(stack: Stack, place: Place, progress: Progress) -> Trained:
     place.prepare()
     start = time.perf_counter()
     try:
-        records, description = _train(stack, place, progress)
+        runs, description = _train(stack, place, progress)
     except RuntimeError:
         place.leave_if_unusable()
         raise
-    run_ids = stack.run_ids(place.environment)
-    runs = tuple(_stored(run_id, record) for run_id, record in zip(run_ids, records, strict=True))
     provenance = {"device_name": device_name(place.device), "data": description, **software()}
     return runs, time.perf_counter() - start, provenance
 
 
-def _train(stack: Stack, place: Place, progress: Progress) -> tuple[tuple[RunRecord, ...], dict[str, Any]]:
+def _train(stack: Stack, place: Place, progress: Progress) -> tuple[tuple[StoredRun, ...], dict[str, Any]]:
     task = stack.cells[0].task
     test = load_test_split(task, place.device, place.dtype)  # first: then both parts come of one reading
     problem = load_problem(task, place.device, place.dtype)
-    return train_stack(stack, problem, test, progress), asdict(problem.description)
+    records = train_stack(stack, problem, test, progress)
+    named = zip(stack.run_ids(place.environment), records, strict=True)
+    kept = task.training.trajectory
+    return tuple(_stored(run_id, record, problem, kept) for run_id, record in named), asdict(problem.description)
 
 
-def _stored(run_id: str, record: RunRecord) -> StoredRun:
-    trajectory = None if record.trajectory is None else _bytes(record.trajectory)
+def _stored(run_id: str, record: RunRecord, problem: Problem, kept: Trajectory | None) -> StoredRun:
+    """A run as it is stored: of its trajectory the distances alone, which are thousands of times smaller."""
+    distances = None
+    if kept is not None and record.trajectory is not None:
+        distances = save(trajectory_distances(problem, record.trajectory, kept.samples, kept.every))
     points = tuple(_point(c) for c in record.checkpoints)
-    return StoredRun(run_id, record.status, len(record.initial), _bytes(record.initial), points, trajectory)
+    initial, curve = _bytes(record.initial), _bytes(record.curve)
+    return StoredRun(run_id, record.status, len(record.initial), initial, curve, points, distances)
 
 
 def _point(checkpoint: Checkpoint) -> StoredCheckpoint:
@@ -57,6 +64,9 @@ def _point(checkpoint: Checkpoint) -> StoredCheckpoint:
         checkpoint.train_accuracy,
         checkpoint.test_loss,
         checkpoint.test_accuracy,
+        save({str(number): part.contiguous() for number, part in enumerate(checkpoint.state)})
+        if checkpoint.state
+        else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable
@@ -20,7 +21,11 @@ from suite.metrics.run import Run
 
 Value = float | Estimate
 Measure = Callable[[Run], Value | dict[str, Value]]
-Cost = Literal["free", "forward", "spectrum"]
+Cost = Literal["free", "forward", "gradient", "search"]
+Invariance = Literal["rescaling", "reparametrisation", "output scale"]
+ProbeName = Literal[
+    "spectrum", "common", "whole", "optimizer", "gradients", "exponents", "attractor", "forward", "backward"
+]
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,16 @@ class Metric:
         source: paper and equation.
         sign: +1 if its authors expect the gap to grow with it, −1 if to shrink.
         version: raised whenever its values change; old values are then measured again.
-        cost: `spectrum` reads the shared spectral probe, `forward` evaluates the network, `free` does neither.
+        probes: the shared probes that it reads; it is given no others. Where a task does not ask for one of them, the
+            metric has no value there.
+        cost: beyond its probes, on each checkpoint: `free` reads what is there; `forward` evaluates the network up to a
+            hundred times; `gradient` differentiates it; `search` does either many hundred times.
+        invariances: what leaves it unchanged, as far as is known: `rescaling` of the layers of a ReLU network that
+            leaves the function as it is, any smooth `reparametrisation`, a positive factor on the logits
+            (`output scale`).
         trivial: True for predictors that any real metric must beat.
-        fingerprint: sha256 of the file for metrics given by path, whose version nobody keeps; else empty.
+        fingerprint: hash of its code: of the file for metrics given by path, else of the function. Values are measured
+            again when it changes.
     """
 
     name: str
@@ -47,14 +59,11 @@ class Metric:
     source: str
     sign: Literal[1, -1]
     version: int = 1
-    cost: Cost = "spectrum"
+    probes: tuple[ProbeName, ...] = ()
+    cost: Cost = "free"
+    invariances: tuple[Invariance, ...] = ()
     trivial: bool = False
     fingerprint: str = ""
-
-    @property
-    def reads_spectrum(self) -> bool:
-        """Whether the metric is given the spectral probe; without it nothing is measured where the probe failed."""
-        return self.cost == "spectrum"
 
 
 def metric(
@@ -64,7 +73,9 @@ def metric(
     source: str,
     sign: Literal[1, -1],
     version: int = 1,
-    cost: Cost = "spectrum",
+    probes: tuple[ProbeName, ...] = (),
+    cost: Cost = "free",
+    invariances: tuple[Invariance, ...] = (),
     trivial: bool = False,
 ) -> Callable[[Measure], Metric]:
     """Make a metric of a function `Run -> value`; see `Metric` for the words.
@@ -77,11 +88,13 @@ def metric(
         raise BadInput(f"@metric: sign {sign!r}: 1 if the gap is expected to grow with the metric, -1 if to shrink")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise BadInput(f"@metric: version {version!r}: a whole number from 1")
-    if cost not in get_args(Cost):
-        raise BadInput(f"@metric: cost {cost!r}: one of {', '.join(get_args(Cost))}")
+    _among("cost", (cost,), get_args(Cost))
+    _among("probes", probes, get_args(ProbeName))
+    _among("invariances", invariances, get_args(Invariance))
 
     def made(measure: Measure) -> Metric:
-        return Metric(measure.__name__, measure, title, family, source, sign, version, cost, trivial)
+        words = (title, family, source, sign, version, probes, cost, invariances, trivial)
+        return Metric(measure.__name__, measure, *words, fingerprint_of(measure))
 
     return made
 
@@ -90,6 +103,19 @@ def _check(**words: str) -> None:
     for name, word in words.items():
         if not isinstance(word, str) or not word.strip():
             raise BadInput(f"@metric: {name} {word!r}: some text is meant")
+
+
+def _among(name: str, words: Iterable[str], known: tuple[str, ...]) -> None:
+    if isinstance(words, str):
+        raise BadInput(f"@metric: {name} {words!r}: a tuple is meant, ({words!r},)")
+    for word in words:
+        if word not in known:
+            raise BadInput(f"@metric: {name} {word!r}: one of {', '.join(known)}")
+
+
+def fingerprint_of(measure: Measure) -> str:
+    """A hash of a metric's code."""
+    return hashlib.sha256(inspect.getsource(measure).encode()).hexdigest()
 
 
 def find_metrics(files: Iterable[Path] = ()) -> dict[str, Metric]:
@@ -112,7 +138,7 @@ def find_metrics(files: Iterable[Path] = ()) -> dict[str, Metric]:
             if isinstance(one, Metric) and one.measure.__module__ == module.__name__:
                 if one.name in found:
                     raise BadInput(f"two metrics are called {one.name}: {homes[one.name]} and {module.__file__}")
-                found[one.name] = replace(one, fingerprint=fingerprint)
+                found[one.name] = replace(one, fingerprint=fingerprint) if fingerprint else one
                 homes[one.name] = str(module.__file__)
     return dict(sorted(found.items()))
 

@@ -7,19 +7,33 @@ from suite.metrics.registry import metric
 from suite.metrics.run import Run
 
 
-@metric(title="Hessian trace", family="spectrum", source="Tuci et al. 2026, §5 (competitor)", sign=1)
+@metric(
+    title="Hessian trace", family="spectrum", source="Tuci et al. 2026, §5 (competitor)", sign=1, probes=("spectrum",)
+)
 def hessian_trace(run: Run) -> Estimate:
     """E tr H_B over minibatches."""
     return run.spectrum.trace()
 
 
-@metric(title="Largest |eigenvalue|", family="spectrum", source="Tuci et al. 2026, §5 (competitor)", sign=1)
+@metric(
+    title="Largest |eigenvalue|",
+    family="spectrum",
+    source="Tuci et al. 2026, §5 (competitor)",
+    sign=1,
+    probes=("spectrum",),
+)
 def largest_eigenvalue(run: Run) -> Estimate:
     """E max |α| over the eigenvalues α of H_B."""
     return run.spectrum.largest()
 
 
-@metric(title="Hessian Frobenius norm", family="spectrum", source="Bisla et al. 2022 (LPF-SGD), Table 1", sign=1)
+@metric(
+    title="Hessian Frobenius norm",
+    family="spectrum",
+    source="Bisla et al. 2022 (LPF-SGD), Table 1",
+    sign=1,
+    probes=("spectrum",),
+)
 def hessian_frobenius(run: Run) -> Estimate:
     """√(E ‖H_B‖²_F) over minibatches."""
     return run.spectrum.frobenius()
@@ -31,6 +45,7 @@ def hessian_frobenius(run: Run) -> Estimate:
     source="Cohen et al. 2021, §2 and App. B (edge of stability: 1)",
     sign=1,
     version=2,
+    probes=("spectrum",),
 )
 def edge_ratio(run: Run) -> Estimate:
     """How far from the edge of stability the largest eigenvalue of H_B is: 1 at the edge, beyond it above.

@@ -65,10 +65,9 @@ def _misfits(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if source is None:
         return
     model = _valid(_MODEL, data.get("model"))
-    batch_size, probe = (
-        _inside(data, path) for path in (("training", "batch_size"), ("probes", "spectrum", "batch_size"))
-    )
-    yield from misfits(source, model, batch_size, probe)
+    names = ("spectrum", "common", "whole", "optimizer")
+    probes = {name: _inside(data, ("probes", name, "batch_size")) for name in names}
+    yield from misfits(source, model, _inside(data, ("training", "batch_size")), probes)
 
 
 def _valid(kind: TypeAdapter[Any], value: Any) -> Any:

@@ -47,7 +47,8 @@ class TaskSpec(Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        wrong = misfits(self.data, self.model, self.training.batch_size, self.probes.spectrum.batch_size)
+        probes = {name: spec.batch_size for name, spec in self.probes.spectra().items()}
+        wrong = misfits(self.data, self.model, self.training.batch_size, probes)
         if found := dict(wrong):
             raise MisfitError(found)
         return self
@@ -61,14 +62,16 @@ class MisfitError(ValueError):
         self.problems = problems
 
 
-def misfits(data: DataSpec, model: ModelSpec | None, batch_size: Any, probe: Any) -> Iterator[tuple[str, str]]:
+def misfits(
+    data: DataSpec, model: ModelSpec | None, batch_size: Any, probes: dict[str, Any]
+) -> Iterator[tuple[str, str]]:
     """What does not fit the data, and the field to change.
 
     Args:
         data: a source that is right by itself.
         model: likewise, or None if that is not known.
         batch_size: `training.batch_size`; what is not a whole number is passed over.
-        probe: `probes.spectrum.batch_size`, likewise.
+        probes: by name of a spectral probe its `batch_size`, likewise.
     """
     if model and (reason := model.misfit(data.shape())):
         yield "model.kind", reason
@@ -76,5 +79,6 @@ def misfits(data: DataSpec, model: ModelSpec | None, batch_size: Any, probe: Any
     many = f"is more than the {size} inputs of the training set"
     if isinstance(batch_size, int) and batch_size > size:
         yield "training.batch_size", f"{batch_size} {many}; lower it, or say full"
-    if isinstance(probe, int) and probe > size:
-        yield "probes.spectrum.batch_size", f"{probe} {many}"
+    for name, probe in probes.items():
+        if isinstance(probe, int) and probe > size:
+            yield f"probes.{name}.batch_size", f"{probe} {many}"

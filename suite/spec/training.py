@@ -80,6 +80,16 @@ class Spaced(Strict):
 Checkpoints = Annotated[Final | Spaced, Field(discriminator="kind")]
 
 
+class Trajectory(Strict):
+    """Distances between the last iterates of training: `points` of them, every `every` steps, up to its end."""
+
+    points: Annotated[int, Field(ge=10)]
+    every: PositiveInt = 1
+    samples: PositiveInt = Field(
+        default=512, description="training inputs whose losses make the data-dependent distance"
+    )
+
+
 class TrainingSpec(Strict):
     """One network's training. Exactly one of `epochs` and `steps` is given."""
 
@@ -91,7 +101,7 @@ class TrainingSpec(Strict):
     steps: PositiveInt | None = None
     stop: Stop = Stop()
     checkpoints: Checkpoints = Final()
-    trajectory: NonNegativeInt = Field(default=0, description="how many of the last iterates are kept")
+    trajectory: Trajectory | None = Field(default=None, description="which of the last iterates are compared")
     stack_size: Annotated[int, Field(ge=1, le=256)] = Field(
         default=64, description="most cells trained as one stacked step"
     )

@@ -12,7 +12,11 @@ Status = Literal["finished", "stopped", "diverged"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights after `step` optimizer steps, with losses (nats or squared error) and accuracies (fractions)."""
+    """Weights after `step` optimizer steps, with losses (nats or squared error) and accuracies (fractions).
+
+    `state` is the optimizer's, as `stacked_optimizer` orders it, without the axis of cells: heavy-ball SGD's velocity
+    `[d]`; AdamW's two moments `[d]` and the powers of β₁ and β₂ `[1]`; nothing of plain SGD's.
+    """
 
     step: int
     weights: Tensor
@@ -20,6 +24,7 @@ class Checkpoint:
     train_accuracy: float
     test_loss: float
     test_accuracy: float
+    state: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,13 @@ class RunRecord:
         initial: weights before the first step, `[d]` on the CPU.
         checkpoints: by ascending step, each step once; the last is the end of the run. A diverged run ends at its last
             weights that are known to be of bounded loss: on the minibatch that was met there and on the training set.
-        trajectory: the last iterates `[k, d]` on the CPU, oldest first, or None if none were asked for; a diverged run
-            stays at its last weights.
+        trajectory: every so many-th of the last iterates `[k, d]` on the CPU, oldest first, none after the last
+            checkpoint's step; None if none were asked for. Fewer than asked for where the run was short or diverged.
+        curve: mean loss of the minibatches met in each whole epoch, float32 `[epochs]`, up to the last checkpoint.
     """
 
     status: Status
     initial: Tensor
     checkpoints: tuple[Checkpoint, ...]
     trajectory: Tensor | None
+    curve: Tensor

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ _CHECK_STEPS = 100
 _MOST_TRAJECTORY_BYTES = 4 * 2**30
 
 Progress = Callable[[int, int], None]
-Step = Callable[..., tuple[Tensor, Tensor, State, Tensor, Tensor]]
+Step = Callable[..., tuple[Tensor, Tensor, State, Tensor, Tensor, Tensor]]
 
 
 @dataclass
@@ -39,7 +39,8 @@ class _Live:
     """The cells still training. Tensors have one row a cell; `index` are the cells' places in the stack.
 
     `before` are the weights one step earlier; in a frozen cell the last ones whose loss was bounded, and its `weights`
-    mean nothing. `steps` are the steps taken from weights of bounded loss.
+    mean nothing. `steps` are the steps taken from weights of bounded loss, `losses` the sum over this epoch's
+    minibatches.
     """
 
     index: list[int]
@@ -49,6 +50,7 @@ class _Live:
     hyper: Hyper
     alive: Tensor
     steps: Tensor
+    losses: Tensor
     recent: Tensor | None
     step_function: Step | None = None
 
@@ -58,8 +60,8 @@ class _Live:
         state, hyper = tuple(s[at] for s in self.state), {k: v[at] for k, v in self.hyper.items()}
         recent = None if self.recent is None else self.recent[at]
         index = [self.index[p] for p in places]
-        before = self.before[at]
-        return _Live(index, self.weights[at], before, state, hyper, self.alive[at], self.steps[at], recent)
+        weights, before, losses = self.weights[at], self.before[at], self.losses[at]
+        return _Live(index, weights, before, state, hyper, self.alive[at], self.steps[at], losses, recent)
 
 
 @dataclass
@@ -70,6 +72,7 @@ class _Run:
     status: Status = "finished"
     checkpoints: list[Checkpoint] = field(default_factory=list)
     trajectory: Tensor | None = None
+    curve: list[float] = field(default_factory=list)
 
 
 def train_stack(stack: Stack, problem: Problem, test: Split, progress: Progress | None = None) -> tuple[RunRecord, ...]:
@@ -107,6 +110,8 @@ class _Trainer:
         self.check_every = self.per_epoch * math.ceil(_CHECK_STEPS / self.per_epoch)
         factors = schedule_factors(self.spec.schedule, self.total)
         self.factors = torch.tensor(factors, dtype=problem.dtype).to(self.device)
+        # by epoch: the cells that were training then, and the mean losses, left on the device
+        self.curves: list[tuple[list[int], Tensor]] = []
 
     def run(self, progress: Progress) -> tuple[RunRecord, ...]:
         live, runs = self._start()
@@ -120,6 +125,9 @@ class _Trainer:
                 order = stacked_order(self._seeds(live), epoch, len(self.problem.train), self.device)
             self._advance(live, step, order, place)
             done = step + 1
+            if done % self.per_epoch == 0:
+                self.curves.append((live.index, live.losses / self.per_epoch))
+                live.losses = torch.zeros_like(live.losses)
             if done in keep and done < self.total:
                 self._record(live, runs, done)
             if done % self.check_every == 0 and done < self.total:
@@ -132,7 +140,17 @@ class _Trainer:
         if live.index:
             self._end(live, runs, [(place, "finished") for place in range(len(live.index))], self.total)
         progress(self.total, self.total)
-        return tuple(RunRecord(r.status, r.initial, tuple(r.checkpoints), r.trajectory) for r in runs)
+        return self._records(runs)
+
+    def _records(self, runs: list[_Run]) -> tuple[RunRecord, ...]:
+        for index, losses in self.curves:
+            for cell, loss in zip(index, losses.tolist(), strict=True):
+                runs[cell].curve.append(loss)
+        records = []
+        for run in runs:
+            curve = torch.tensor(run.curve[: run.checkpoints[-1].step // self.per_epoch], dtype=torch.float32)
+            records.append(RunRecord(run.status, run.initial, tuple(run.checkpoints), run.trajectory, curve))
+        return tuple(records)
 
     def _start(self) -> tuple[_Live, list[_Run]]:
         task = self.cells[0].task
@@ -150,20 +168,22 @@ class _Trainer:
             hyperparameters(optimizers, weights),
             alive,
             steps,
+            torch.zeros_like(weights[:, 0]),
             self._ring(weights),
         )
         return live, [_Run(w.to(self.problem.dtype)) for w in initial]
 
     def _ring(self, weights: Tensor) -> Tensor | None:
-        if not self.spec.trajectory:
+        if self.spec.trajectory is None:
             return None
-        need = self.spec.trajectory * weights.numel() * weights.element_size()
+        points = self.spec.trajectory.points
+        need = points * weights.numel() * weights.element_size()
         if need > _MOST_TRAJECTORY_BYTES:
             raise BadInput(
-                f"training.trajectory: {self.spec.trajectory} iterates of a stack of {len(weights)} take {need:,} "
-                f"bytes, more than {_MOST_TRAJECTORY_BYTES:,}: lower training.trajectory or training.stack_size"
+                f"training.trajectory.points: {points} iterates of a stack of {len(weights)} take {need:,} "
+                f"bytes, more than {_MOST_TRAJECTORY_BYTES:,}: lower training.trajectory.points or training.stack_size"
             )
-        return weights[:, None].repeat(1, self.spec.trajectory, 1)
+        return weights.new_empty(len(weights), points, weights.shape[1])
 
     def _seeds(self, live: _Live) -> list[int]:
         return [self.cells[i].task.seed for i in live.index]
@@ -178,27 +198,29 @@ class _Trainer:
         if live.step_function is None:
             live.step_function = self._trace(live, inputs, targets, factor)
         with torch.no_grad():
-            live.weights, live.before, live.state, live.alive, live.steps = live.step_function(
-                live.weights, live.before, live.state, live.alive, live.steps, live.hyper, factor, inputs, targets
-            )
-            if live.recent is not None:
-                live.recent[:, step % self.spec.trajectory] = live.weights
+            live.weights, live.before, live.state, live.alive, live.steps, live.losses = live.step_function(
+                live.weights, live.before, live.state, live.alive, live.steps, live.losses, live.hyper, factor, inputs,
+                targets,
+            )  # fmt: skip
+            kept = self.spec.trajectory
+            if live.recent is not None and kept and (step + 1) % kept.every == 0:
+                live.recent[:, (step + 1) // kept.every % kept.points] = live.weights
 
     def _trace(self, live: _Live, inputs: Tensor, targets: Tensor, factor: Tensor) -> Step:
         gradients = vmap(grad_and_value(self.problem.loss), in_dims=(0, None, None) if self.whole else 0)
         update, _ = stacked_optimizer([self.cells[i].task.training.optimizer for i in live.index], live.weights)
         limit = self.spec.stop.diverged_above
 
-        def step(w, before, state, alive, steps, hyper, factor, inputs, targets):  # type: ignore[no-untyped-def]
+        def step(w, before, state, alive, steps, losses, hyper, factor, inputs, targets):  # type: ignore[no-untyped-def]
             gradient, loss = gradients(w, inputs, targets)
             alive = alive & (loss < limit).unsqueeze(1)  # NaN compares false
             moved, new_state = update(w, gradient, state, hyper, factor)
             # the loss is that of w: where it is not bounded the cell is frozen, that is `before` stays what it was;
             # its weights and its state go on to nowhere, at no cost to the others
-            return moved, torch.where(alive, w, before), new_state, alive, steps + alive[:, 0]
+            return moved, torch.where(alive, w, before), new_state, alive, steps + alive[:, 0], losses + loss
 
-        example = (live.weights, live.before, live.state, live.alive, live.steps, live.hyper, factor, inputs, targets)
-        traced: Step = make_fx(step)(*example)
+        now = (live.weights, live.before, live.state, live.alive, live.steps, live.losses, live.hyper)
+        traced: Step = make_fx(step)(*now, factor, inputs, targets)
         return traced
 
     def _retire(self, live: _Live, runs: list[_Run], done: int) -> list[int]:
@@ -224,8 +246,9 @@ class _Trainer:
         places = [place for place, steps in enumerate(live.steps.tolist()) if steps == done]
         if places:
             at = torch.tensor(places, device=self.device)
-            for place, point in zip(places, self._points(live.weights[at], [done] * len(places)), strict=True):
-                runs[live.index[place]].checkpoints.append(point)
+            points = self._points(live.weights[at], [done] * len(places))
+            for place, point in zip(places, points, strict=True):
+                runs[live.index[place]].checkpoints.append(replace(point, state=_state(live, place)))
 
     def _end(self, live: _Live, runs: list[_Run], ends: Sequence[tuple[int, Status]], done: int) -> None:
         """The last checkpoint of the cells at these places, and the status of those that did not diverge."""
@@ -243,7 +266,8 @@ class _Trainer:
         for row, (place, status) in enumerate(ends):
             run = runs[live.index[place]]
             run.status = status if healthy[row] else "diverged"
-            self._close(run, points[row])
+            # the state of a diverged cell is that of weights which are not kept
+            self._close(run, replace(points[row], state=_state(live, place) if healthy[row] else ()))
             if live.recent is not None:
                 run.trajectory = self._trajectory(live.recent[place], run.checkpoints[-1], done)
 
@@ -268,8 +292,14 @@ class _Trainer:
         return [Checkpoint(step, kept[row].clone(), *train[row], *test[row]) for row, step in enumerate(steps)]
 
     def _trajectory(self, recent: Tensor, end: Checkpoint, done: int) -> Tensor:
-        """A cell's ring, its oldest iterate first; a run shorter than the ring begins with copies of step 0."""
-        length = self.spec.trajectory
-        rows = recent.roll(-(done % length), 0).cpu().clone()
-        rows[length - min(length, done - end.step) :] = end.weights
-        return rows
+        """What a cell's ring holds of steps up to its last checkpoint, by ascending step."""
+        kept = self.spec.trajectory
+        assert kept is not None
+        newest = done // kept.every
+        numbers = [n for n in range(max(1, newest - kept.points + 1), newest + 1) if n * kept.every <= end.step]
+        return recent[[n % kept.points for n in numbers]].cpu()
+
+
+def _state(live: _Live, place: int) -> tuple[Tensor, ...]:
+    """The optimizer's state of one cell, on the CPU."""
+    return tuple(part[place].cpu().clone() for part in live.state)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from suite.curvature import AveragedQuantiles, HessianOperator, Quadrature, SpectralMeasure, Step, spectral_measure
 from suite.curvature.dense import minibatch_eigenvalues, padded
-from suite.measuring.probes import minibatch, reduced_loss
+from suite.measuring.probes.spectrum import minibatch, reduced_loss
 from suite.spec.cells import stacks
 from suite.spec.loading import load_task
 from suite.training.problem import Problem, load_problem, load_test_split

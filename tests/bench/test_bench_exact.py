@@ -17,7 +17,7 @@ from suite.curvature.hessian import HessianOperator
 from suite.curvature.jacobian import Step, log_singular_values
 from suite.curvature.network import Network
 from suite.curvature.subspace import MLPBatch, RangeBasis, exact_eigenvalues
-from suite.measuring.probes import load_spectrum, spectral_probe
+from suite.measuring.probes.spectrum import load_spectrum, spectral_probe
 from suite.models.flat import initial_weights
 from suite.spec.loading import load_task
 from suite.spec.probes import DenseSpectrum

@@ -23,10 +23,10 @@ def silent(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """A checkpoint, its probe's file and its recorded training loss."""
+    """A checkpoint, its spectral probe's file and its recorded training loss."""
 
     point: Point
-    probe: Path
+    probe: tuple[tuple[str, Path], ...]
     train_loss: float
     place: Place
 
@@ -41,8 +41,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         run = store.run(runs[0].run_id)
         assert run is not None
         (end,) = run.checkpoints
-        weights, initial = store.path(str(end.weights)), store.path(str(run.initial))
-        point = Point(stack.cells[0].task, run.run_id, end.step, weights, initial)
-        probe = probe_job("probe", point, place, silent)
+        weights, initial, curve = (store.path(str(kept)) for kept in (end.weights, run.initial, run.curve))
+        point = Point(stack.cells[0].task, run.run_id, end.step, True, weights, initial, curve)
+        probe = probe_job("probe", "spectrum", point, place, silent)
         assert probe.tensors is not None
-        return Made(point, store.path(store.keep(probe.tensors)), end.train_loss, place)
+        return Made(point, (("spectrum", store.path(store.keep(probe.tensors))),), end.train_loss, place)

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from suite.curvature.jacobian import Step
 from suite.curvature.spectrum import DenseSpectra
-from suite.measuring.probes import load_spectrum, minibatch, spectral_probe
+from suite.measuring.probes.spectrum import load_spectrum, minibatch, spectral_probe
 from suite.spec.cells import stacks
 from suite.spec.loading import load_task
 from suite.spec.probes import DenseSpectrum

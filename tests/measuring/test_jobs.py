@@ -16,23 +16,23 @@ from suite.measuring.limits import memory_limit, memory_share
 from suite.measuring.measure import value_key
 from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.metrics import Estimate, Metric, Run, find_metrics, metric
-from suite.metrics.registry import Cost
+from suite.metrics.registry import ProbeName
 from suite.store import StoredValue
 from tests.measuring.conftest import Made, silent
 
 
-def as_metric(function: Callable[[Run], object], cost: Cost = "spectrum") -> Metric:
-    return metric(title="x", family="x", source="x", sign=1, cost=cost)(function)  # type: ignore[arg-type]
+def as_metric(function: Callable[[Run], object], probes: tuple[ProbeName, ...] = ("spectrum",)) -> Metric:
+    return metric(title="x", family="x", source="x", sign=1, probes=probes)(function)  # type: ignore[arg-type]
 
 
 def measured(made: Made, one: Metric, memory: int | None = None) -> StoredValue:
-    want = Wanted("key", made.point, one.name, made.probe if one.reads_spectrum else None)
+    want = Wanted("key", made.point, one.name, made.probe if one.probes else ())
     (row,) = _measure(want, one, made.place, memory)
     return row
 
 
 def zero_all(run: Run) -> float:
-    problem = run.batch_loss.__self__  # type: ignore[attr-defined]
+    problem = run.whole.args[0]  # type: ignore[attr-defined]
     for tensor in (run.weights, run.initial, run.inputs, run.targets, problem.train.inputs, problem.train.targets):
         tensor.zero_()
     run.spectrum.eigenvalues.zero_()  # type: ignore[attr-defined]
@@ -87,14 +87,16 @@ def trace(run: Run) -> Estimate:
     return run.spectrum.trace()
 
 
-@pytest.mark.parametrize("cost", ["free", "forward"])
-def test_a_metric_has_the_spectrum_only_if_it_says_so(made: Made, cost: Cost) -> None:
+def test_a_metric_has_a_probe_only_if_it_says_so(made: Made) -> None:
     assert measured(made, as_metric(trace)).status == "ok"
-    row = measured(made, as_metric(trace, cost))
+    row = measured(made, as_metric(trace, ()))
     assert row.status == "failed"
-    assert 'says so, @metric(…, cost="spectrum")' in row.reason
-    assert value_key(made.point, as_metric(trace, cost), "one") == value_key(made.point, as_metric(trace, cost), "two")
-    assert value_key(made.point, as_metric(trace), "one") != value_key(made.point, as_metric(trace), "two")
+    assert 'says so, @metric(…, probes=("spectrum",))' in row.reason
+    other = made.point.task.probes.spectrum.model_copy(update={"dtype": "float32"})
+    probes = made.point.task.probes.model_copy(update={"spectrum": other})
+    point = replace(made.point, task=made.point.task.model_copy(update={"probes": probes}))
+    assert value_key(made.point, as_metric(trace, ())) == value_key(point, as_metric(trace, ()))
+    assert value_key(made.point, as_metric(trace)) != value_key(point, as_metric(trace))
 
 
 def test_the_text_of_a_metric_file_is_in_the_name_of_its_values(made: Made, tmp_path: Path) -> None:
@@ -105,10 +107,9 @@ def test_the_text_of_a_metric_file_is_in_the_name_of_its_values(made: Made, tmp_
     keys = []
     for number, name in [(1, "mine.py"), (2, "mine.py"), (1, "elsewhere.py")]:
         (tmp_path / name).write_text(text.replace("{}", str(number)))
-        keys.append(value_key(made.point, find_metrics([tmp_path / name])["mine"], "probe"))
+        keys.append(value_key(made.point, find_metrics([tmp_path / name])["mine"]))
     assert keys[0] != keys[1]
     assert keys[0] == keys[2]
-    assert find_metrics()["weight_norm"].fingerprint == ""
 
 
 def hoards(run: Run) -> float:
@@ -143,9 +144,9 @@ def test_a_second_attempt_in_float64_is_told(made: Made, monkeypatch: pytest.Mon
     spectrum = task.probes.spectrum.model_copy(update={"dtype": "float32"})
     probes = task.probes.model_copy(update={"spectrum": spectrum})
     point = replace(made.point, task=task.model_copy(update={"probes": probes}))
-    calm = probe_job("key", point, made.place, silent)
+    calm = probe_job("key", "spectrum", point, made.place, silent)
     monkeypatch.setattr(torch.linalg, "eigvalsh", fails_in_float32)
-    retried = probe_job("key", point, made.place, silent)
+    retried = probe_job("key", "spectrum", point, made.place, silent)
     assert (calm.status, calm.reason) == ("ok", "")
     assert retried.status == "ok"
     assert retried.reason == "2 of 2 spectra computed again in float64: the solver did not converge"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from suite.measuring.place import WORKER_VARIABLES, Place
-from suite.measuring.probes import load_spectrum, retried, spectral_probe
+from suite.measuring.probes.spectrum import load_spectrum, retried, spectral_probe
 from suite.models.flat import initial_weights
 from suite.spec.probes import DenseSpectrum, LanczosSpectrum
 from suite.spec.task import TaskSpec

@@ -17,8 +17,8 @@ NAMES = ("batch_size", "learning_rate", "steps", "weight_norm")
 
 
 def a_job(step: int, names: tuple[str, ...] = NAMES) -> Job:
-    point = Point(None, "run", step, Path(), Path())  # type: ignore[arg-type] - nobody reads the task here
-    wanted = tuple(Wanted(f"{name} {step}", point, name, None) for name in names)
+    point = Point(None, "run", step, True, Path(), Path(), Path())  # type: ignore[arg-type] - nobody reads the task here
+    wanted = tuple(Wanted(f"{name} {step}", point, name, ()) for name in names)
     return Job("task", len, (wanted, (), "place"), 1.0)
 
 

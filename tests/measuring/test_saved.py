@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from suite.curvature.hessian import dense_hessian
 from suite.errors import BadInput
-from suite.measuring.probes import minibatch
+from suite.measuring.probes.spectrum import minibatch
 from suite.measuring.saved import Budget, SavedModel, from_python, from_task, measure_saved
 from suite.models.flat import flat_model, initial_weights
 from suite.spec.loading import load_task

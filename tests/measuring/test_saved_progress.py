@@ -27,9 +27,9 @@ def model() -> SavedModel:
 @pytest.mark.parametrize(
     ("budget", "calls"),
     [
-        (Budget(0.1, 10, runs=5, steps=4, probes=2), 12 + 1),  # three minibatches, a block a step, and the end
-        (Budget(0.1, 10, runs=3, steps=500), 3 * 57 + 1),  # no more steps than parameters
-        (Budget(0.1, "full", runs=3, steps=4), 4 + 1),
+        (Budget(0.1, 10, runs=5, steps=4, probes=2), 12),  # three minibatches, a block a step
+        (Budget(0.1, 10, runs=3, steps=500), 3 * 57 + 1),  # no more steps than parameters, and the end
+        (Budget(0.1, "full", runs=3, steps=4), 4),
         (Budget(0.1, 10, runs=3, exact=True), 3),
     ],
 )

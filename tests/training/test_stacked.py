@@ -13,6 +13,8 @@ from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.measuring.train import train_job
 from suite.spec.cells import Cell, Stack, stacks
 from suite.spec.task import TaskSpec
+from suite.training.optimizers import hyperparameters, stacked_optimizer
+from suite.training.order import epoch_order
 from suite.training.problem import load_problem, load_test_split
 from suite.training.record import RunRecord
 from suite.training.reference import train_cell
@@ -179,7 +181,7 @@ def test_no_step_twice_and_no_unbounded_weights_in_a_diverged_trajectory() -> No
         training={
             "steps": 250,
             "loss": "mse",
-            "trajectory": 120,
+            "trajectory": {"points": 120},
             "checkpoints": {"kind": "even", "count": 250, "initial": True},
         },
         grid={"training.optimizer.learning_rate": [0.05, 30.0, 1000.0, 1e12]},
@@ -192,7 +194,11 @@ def test_no_step_twice_and_no_unbounded_weights_in_a_diverged_trajectory() -> No
         assert all(c.train_loss < 1e6 for c in record.checkpoints)
         assert record.trajectory is not None
         assert record.trajectory.isfinite().all()
-        assert torch.equal(record.trajectory[-1], record.checkpoints[-1].weights)
+        if record.status == "finished":
+            assert len(record.trajectory) == 120
+        for number, iterate in enumerate(reversed(record.trajectory)):
+            assert torch.equal(iterate, record.checkpoints[-1 - number].weights)
+        assert len(record.curve) == steps[-1] // (1437 // 32)
 
 
 def test_a_stop_at_a_checkpoint_is_one_checkpoint() -> None:
@@ -239,16 +245,20 @@ def test_stop_rule_ends_the_run_and_the_step_is_recorded() -> None:
 def test_checkpoints_trajectory_and_initial_weights_hang_together() -> None:
     spec = task(
         kind="trajectory",
-        training={"steps": 40, "trajectory": 5, "checkpoints": {"kind": "even", "count": 4, "initial": True}},
+        training={
+            "steps": 40,
+            "trajectory": {"points": 10, "every": 2},
+            "checkpoints": {"kind": "even", "count": 4, "initial": True},
+        },
     )
     for record in train(spec):
         assert [c.step for c in record.checkpoints] == [0, 10, 20, 30, 40]
         assert torch.equal(record.checkpoints[0].weights, record.initial)
         assert record.trajectory is not None
-        assert record.trajectory.shape == (5, record.initial.numel())
+        assert record.trajectory.shape == (10, record.initial.numel())
         assert torch.equal(record.trajectory[-1], record.checkpoints[-1].weights)
     whole = train(task(training={"steps": 38}))[0].checkpoints[-1].weights
-    assert relative(train(spec)[0].trajectory[-3], whole) < 1e-6  # type: ignore[index]
+    assert relative(train(spec)[0].trajectory[-2], whole) < 1e-6  # type: ignore[index]
 
 
 def test_recorded_losses_and_accuracies_are_those_of_the_weights() -> None:
@@ -287,3 +297,41 @@ def test_cuda_agrees_with_cpu_and_with_itself(
     for mine, run in zip(train(spec, torch.float64), first, strict=True):
         found = load(bytes(run.checkpoints[-1].weights))["tensor"]  # type: ignore[arg-type]
         assert relative(found, mine.checkpoints[-1].weights) < 1e-9
+
+
+def test_the_curve_is_the_mean_loss_of_each_epochs_minibatches() -> None:
+    spec = task(training={"steps": 10, "batch_size": 256})
+    for cell, record in zip(stacks(spec)[0].cells, train(spec), strict=True):
+        problem = load_problem(spec, CPU, torch.float64)
+        size, means = len(problem.train), []
+        for epoch in range(2):
+            losses = []
+            for place in range(size // 256):
+                at = epoch_order(cell.task.seed, epoch, size)[place * 256 : (place + 1) * 256]
+                weights = train_cell(cell, problem, epoch * (size // 256) + place)
+                losses.append(float(problem.loss(weights, problem.train.inputs[at], problem.train.targets[at])))
+            means.append(sum(losses) / len(losses))
+        assert record.curve.tolist() == pytest.approx(means, rel=1e-5)
+
+
+def test_the_optimizers_state_is_kept_with_the_weights() -> None:
+    """From weights and state alone the next step of training is the one that training took."""
+    for optimizer in ({"kind": "sgd", "momentum": 0.9}, {"kind": "adamw"}, {"kind": "sgd"}):
+        spec = task(
+            kind="trajectory",
+            training={
+                "steps": 6,
+                "batch_size": "full",
+                "optimizer": {"learning_rate": 0.05, "weight_decay": 0.01} | optimizer,
+                "checkpoints": {"kind": "even", "count": 6},
+            },
+        )
+        cell, record = stacks(spec)[0].cells[0], train(spec)[0]
+        problem = load_problem(spec, CPU, torch.float32)
+        at, following = record.checkpoints[-2:]
+        rule, _ = stacked_optimizer([cell.task.training.optimizer], at.weights[None])
+        gradient = torch.func.grad(problem.loss)(at.weights, problem.train.inputs, problem.train.targets)
+        hyper, state = hyperparameters([cell.task.training.optimizer], at.weights), tuple(s[None] for s in at.state)
+        moved, after = rule(at.weights[None], gradient[None], state, hyper, torch.ones(()))
+        assert relative(moved[0], following.weights) < 1e-6
+        assert all(relative(a[0], b) < 1e-4 for a, b in zip(after, following.state, strict=True))

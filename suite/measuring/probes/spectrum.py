@@ -1,4 +1,4 @@
-"""The dear part: the spectral probe of one checkpoint, shared by all metrics."""
+"""Spectra of the minibatch Hessian: of minibatches as in training, at a common size, on the whole training set."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from suite.curvature.hessian import HessianOperator, Loss
 from suite.curvature.quadrature import spectral_measure
 from suite.curvature.reduction import ReducedInputs
 from suite.curvature.spectrum import DenseSpectra, QuadratureSpectrum
+from suite.measuring.probes.base import Probe, Subject
 from suite.models.flat import FlatModel
 from suite.spec.probes import DenseSpectrum, LanczosSpectrum
 from suite.spec.seeds import seed_of
 from suite.training.objective import mean_loss
 from suite.training.problem import Problem
-
-PROBE_VERSION = 4
-"""Part of every probe's key: raised when its numbers change."""
 
 _BLOCK_NUMBERS = 2**24
 """Entries of one block of vectors."""
@@ -59,6 +57,13 @@ def retried(tensors: dict[str, Tensor]) -> str:
     if flags is None or not bool(flags.any()):
         return ""
     return f"{int(flags.sum())} of {len(flags)} spectra computed again in float64: the solver did not converge"
+
+
+def _probe(subject: Subject, spec: DenseSpectrum | LanczosSpectrum) -> dict[str, Tensor]:
+    return spectral_probe(subject.problem, subject.weights, spec, subject.batch)
+
+
+PROBES = tuple(Probe(name, 5, _probe, load_spectrum, retried) for name in ("spectrum", "common", "whole"))
 
 
 def minibatch(draw: int, batch: int, size: int) -> Tensor:

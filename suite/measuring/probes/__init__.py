@@ -1,0 +1,47 @@
+"""The probes of a checkpoint, a module each: found by walking this package, as metrics are in theirs.
+
+A module of this package defines `PROBES`, a tuple of `Probe`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from typing import Any
+
+from suite.measuring.probes.base import Probe, Subject
+from suite.spec.cells import digest
+from suite.spec.task import TaskSpec
+
+__all__ = ["Probe", "Subject", "asked", "find_probes", "probe_key"]
+
+BACKWARD = "backward"
+"""The distances between the last iterates are made by training itself; metrics name them like a probe."""
+
+
+@cache
+def find_probes() -> dict[str, Probe]:
+    """All kinds of probes by name."""
+    modules = [importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)]
+    return {probe.name: probe for module in modules for probe in getattr(module, "PROBES", ())}
+
+
+def asked(task: TaskSpec, name: str, last: bool) -> Any:
+    """The budget that a task gives a probe at a checkpoint, or None if it asks for none there.
+
+    Args:
+        task: the task.
+        name: a field of `probes`, or `backward`.
+        last: whether the checkpoint is its run's last; some probes are made there only.
+    """
+    if name == BACKWARD:
+        return task.training.trajectory if last else None
+    spec = getattr(task.probes, name)
+    return None if getattr(spec, "at", "all") == "last" and not last else spec
+
+
+def probe_key(run_id: str, step: int, task: TaskSpec, name: str) -> str:
+    """The name of a checkpoint's probe: what is measured at which budget, by which version."""
+    spec = getattr(task.probes, name)
+    return digest("probe", name, find_probes()[name].version, run_id, step, spec.model_dump(mode="json"))

@@ -1,0 +1,1 @@
+"""What probes have to give to metrics: typed views of stored tensors."""
