@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from suite.ranking.control import NOISE, control
 from suite.ranking.leaderboard import rank_overall
 from suite.ranking.tables import read_results
 from suite.ranking.task import TaskRanking, rank_task
@@ -35,10 +36,11 @@ LOCAL = Origin("suite rank", "the results in the local store")
 
 @dataclass(frozen=True)
 class Board:
-    """The rankings of all tasks, by name, and the overall table, best metric first."""
+    """The rankings of all tasks, by name; the overall table, best metric first; the positive control's score."""
 
     tasks: list[TaskRanking]
     overall: pd.DataFrame
+    control: dict[str, float]
 
     @property
     def best_trivial(self) -> str | None:
@@ -69,6 +71,17 @@ class Board:
         parts = [f"Scores average {count}: {over}." if over else "", f"Not ranked: {without}." if without else ""]
         return " ".join(filter(None, parts))
 
+    @property
+    def control_note(self) -> str:
+        """What a predictor that is known to be good scores, in a sentence; empty where nothing could be scored."""
+        if pd.isna(self.control["score"]):
+            return ""
+        scored = f"{number(self.control['score'])} {span(self.control['low'], self.control['high'])}".strip()
+        return (
+            f"Control: a predictor that reads the gaps themselves through noise of {NOISE:g} times their spread, which "
+            f"no metric can, scores {scored} by the same code."
+        )
+
     def place(self, name: object) -> str:
         """The rank of a metric; an en dash for one without any value."""
         rank = self.row(name)["rank"]
@@ -98,8 +111,9 @@ def read_board(results: Path, names: Sequence[str] | None = None) -> Board:
     Raises:
         BadInput: it has none, or not of a task named, or a file in it is wrong.
     """
-    tasks = [rank_task(result) for result in read_results(results, names)]
-    return Board(tasks, rank_overall(tasks))
+    read = read_results(results, names)
+    tasks = [rank_task(result) for result in read]
+    return Board(tasks, rank_overall(tasks), control(read))
 
 
 def slug(name: str) -> str:

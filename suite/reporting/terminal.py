@@ -65,7 +65,7 @@ def _notes(board: Board) -> list[str]:
         )
     if few := [f"{t.clusters} {t.drawn} in {t.results.name}" for t in board.tasks if t.scored and t.clusters < FEW]:
         notes.append(f"Read the intervals as rough: there are only {', '.join(few)}")
-    return notes
+    return [*notes, *([board.control_note] if board.control_note else [])]
 
 
 def _say(console: Console, text: str) -> None:

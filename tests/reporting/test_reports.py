@@ -51,6 +51,9 @@ def test_the_page_says_what_a_reader_needs(place: Path) -> None:
     assert "Oracle" in first
     assert "yes" in first
     assert "3 left out" in text
+    assert "Control: a predictor that reads the gaps themselves through noise" in text
+    assert "**Target: loss gap.** Best: Oracle" in text
+    assert "Best trivial predictor: Rate" in text
     assert "figures/overall.svg" in text
     assert "| 4 (11 failed) |" in text
     assert "intervals from 2 settings: few" in text
