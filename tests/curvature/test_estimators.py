@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.curvature.bootstrap import Bootstrap, Method, adaptive, bootstrap
-from suite.curvature.dimension import sharpness_dimension
 from suite.curvature.estimators import (
     AveragedQuantiles,
     Histogram,
@@ -28,6 +27,7 @@ from suite.curvature.estimators import (
 from suite.curvature.jacobian import Step, log_singular_values
 from suite.curvature.measure import SpectralMeasure
 from suite.curvature.spectrum import DenseSpectra, QuadratureSpectrum
+from tests.curvature.populations import FixedMatrix, Minibatches
 
 STEPS = [Step(0.4), Step(0.4, 0.9), Step(0.7, 0.0, 0.05), Step(0.2, 0.5, 0.01)]
 
@@ -40,29 +40,7 @@ def random_measure(seed: int, runs: int = 6, width: int = 9, size: int = 40, dra
     return SpectralMeasure.of_quadrature(nodes, weights / weights.sum(1, keepdim=True), size, labels)
 
 
-class Population:
-    """A fixed symmetric matrix shaped like a Hessian; a run is one Rademacher probe with its exact Gauss nodes."""
-
-    size = 120
-
-    def __init__(self) -> None:
-        random = np.random.default_rng(0)
-        large = [12, 7, 5, 3, 2, 1.5, 1.1, 0.8, 0.6, 0.5, 0.3, 0.2, 0.15, 0.1, 0.05]
-        values = np.concatenate([random.normal(0, 1e-3, 80), -random.exponential(0.08, 25), large])
-        self.eigenvalues = torch.from_numpy(values)
-        self.vectors = torch.from_numpy(np.linalg.qr(random.normal(size=(self.size, self.size)))[0])
-
-    def runs(self, count: int, seed: int) -> SpectralMeasure:
-        generator = torch.Generator().manual_seed(seed)
-        probes = torch.randint(0, 2, (count, self.size), generator=generator).double() * 2 - 1
-        masses = (probes @ self.vectors).square()
-        return SpectralMeasure(self.eigenvalues.expand(count, -1).contiguous(), masses, torch.arange(count))
-
-    def sharpness_dimension(self, step: Step) -> float:
-        return sharpness_dimension(log_singular_values(self.eigenvalues, step))
-
-
-POPULATION = Population()
+POPULATION = FixedMatrix()
 
 
 def test_closed_forms() -> None:
@@ -317,11 +295,13 @@ def test_more_runs_until_the_error_is_small() -> None:
         adaptive(lambda first, count: POPULATION.runs(2, first), estimator, 0.1, 40)
 
 
-def coverage(step: Step, runs: int, repetitions: int, methods: tuple[Method, ...]) -> dict[str, float]:
+def coverage(
+    population: FixedMatrix | Minibatches, step: Step, runs: int, repetitions: int, methods: tuple[Method, ...]
+) -> dict[str, float]:
     """How often nominal 95 % intervals contain the population's SD."""
-    truth, hits = POPULATION.sharpness_dimension(step), dict.fromkeys(methods, 0)
-    for seed in range(repetitions):
-        result = bootstrap(POPULATION.runs(runs, seed + 1), Quadrature(step), 300, seed)
+    truth, hits = population.sharpness_dimension(step), dict.fromkeys(methods, 0)
+    for seed, measure in enumerate(population.samples(runs, repetitions)):
+        result = bootstrap(measure, Quadrature(step), 300, seed)
         for method in methods:
             low, high = result.interval(0.95, method)
             hits[method] += low <= truth <= high
@@ -329,7 +309,14 @@ def coverage(step: Step, runs: int, repetitions: int, methods: tuple[Method, ...
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [Step(0.2), Step(0.1, 0.9)])
-def test_intervals_cover(step: Step) -> None:
-    covered = coverage(step, 60, 200, ("percentile", "bca", "studentised", "normal"))
+@pytest.mark.parametrize(
+    ("population", "step"),
+    [
+        pytest.param(FixedMatrix, Step(0.2), id="matrix"),
+        pytest.param(Minibatches, Step(0.2), id="network"),
+        pytest.param(Minibatches, Step(0.1, 0.9), id="network-momentum"),
+    ],
+)
+def test_intervals_cover(population: type[FixedMatrix | Minibatches], step: Step) -> None:
+    covered = coverage(population(), step, 60, 200, ("percentile", "bca", "studentised", "normal"))
     assert all(0.90 <= share <= 0.99 for share in covered.values()), covered
