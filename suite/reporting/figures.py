@@ -11,7 +11,7 @@ import pandas as pd
 
 from suite.ranking.tables import short
 from suite.ranking.task import TaskRanking
-from suite.reporting.board import Board, levels, number, setting, slug
+from suite.reporting.board import CLAIM, Board, levels, number, setting, slug
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,8 @@ _REAL, _TRIVIAL = "#0072B2", "#D55E00"  # Okabe & Ito's blue and vermilion: told
 _MARKERS = "osD^vP*X<>ph"
 _FURTHER = "."  # all levels that there is no marker for; the legend says so
 _COLUMNS = 4
+_MOST = 25
+"""Metrics in the overall figure, beside the trivial predictors."""
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "sharpness-suite",
     "svg.fonttype": "path",
@@ -59,7 +61,7 @@ def _svg(figure: Figure) -> bytes:
 def _overall(board: Board) -> Figure:
     import matplotlib.pyplot as plt
 
-    table = board.overall[board.overall["score"].notna()].iloc[::-1]
+    table, left_out = _shown(board)
     figure, axes = plt.subplots(figsize=(7.5, 0.28 * len(table) + 0.9))
     for place, (_, row) in enumerate(table.iterrows()):
         colour, marker = (_TRIVIAL, "o") if row["trivial"] else (_REAL, "D")
@@ -70,11 +72,21 @@ def _overall(board: Board) -> Figure:
     lacking = np.where(table["lacking"], " (values missing)", "")
     axes.set_yticks(range(len(table)), [f"{title}{word}" for title, word in zip(table["title"], lacking, strict=True)])
     axes.set_ylim(-0.7, len(table) - 0.3)
-    axes.set_xlabel("score: mean over tasks of sign × Kendall's τ-b (trivial: the better sign), with 95 % interval")
+    note = f"\n{left_out} further metrics score less than those shown: leaderboard.md has them" if left_out else ""
+    label = "score: mean over tasks of sign × Kendall's τ-b (trivial: the better sign), with 95 % interval"
+    axes.set_xlabel(label + note)
     axes.plot([], [], "D", color=_REAL, label="metric")
     axes.plot([], [], "o", color=_TRIVIAL, mfc="white", label="trivial predictor")
     axes.legend(frameon=False, loc="lower right")
     return figure
+
+
+def _shown(board: Board) -> tuple[pd.DataFrame, int]:
+    """What is drawn, worst first (the best metrics, all trivial ones, what the suite is about), and how many are not."""
+    table = board.overall[board.overall["score"].notna()]
+    trivial = table["trivial"].astype(bool)
+    kept = trivial | ((~trivial).cumsum() <= _MOST) | (table.index == CLAIM)
+    return table[kept].iloc[::-1], int((~kept).sum())
 
 
 def _task(board: Board, task: TaskRanking) -> Figure:

@@ -11,7 +11,7 @@ import pytest
 from suite.errors import BadInput
 from suite.reporting.board import CLAIM, read_board, slug
 from suite.reporting.build import build, check
-from suite.reporting.figures import figures
+from suite.reporting.figures import _shown, figures
 from tests.ranking.made_up import made_up
 
 
@@ -128,3 +128,15 @@ def test_unwritable_place_is_bad_input(place: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="cannot be written"):
         build(place / "results", tmp_path / "file" / "leaderboard.md", tmp_path / "figures")
+
+
+def test_of_very_many_metrics_the_best_are_drawn_and_the_rest_counted(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = read_board(place / "results")
+    assert _shown(board)[1] == 0
+    monkeypatch.setattr("suite.reporting.figures._MOST", 1)
+    table, left_out = _shown(board)
+    assert [name for name in table.index if not table.at[name, "trivial"]] == ["oracle"]
+    assert set(board.overall.index[board.overall["trivial"].astype(bool)]) <= set(table.index)
+    assert left_out == int(board.overall["score"].notna().sum()) - len(table)

@@ -42,6 +42,13 @@ def asked(task: TaskSpec, name: str, last: bool) -> Any:
 
 
 def probe_key(run_id: str, step: int, task: TaskSpec, name: str) -> str:
-    """The name of a checkpoint's probe: what is measured at which budget, by which version."""
-    spec = getattr(task.probes, name)
-    return digest("probe", name, find_probes()[name].version, run_id, step, spec.model_dump(mode="json"))
+    """The name of a checkpoint's probe: what is measured at which budget, by which version.
+
+    Batch sizes are in it as numbers: a spectrum `training` and one `full` are one where training is on all inputs.
+    """
+    probe, budget = find_probes()[name], getattr(task.probes, name).model_dump(mode="json")
+    if "batch_size" in budget:
+        size = task.data.train_size()
+        named = {"training": task.training.batch(size), "full": size}
+        budget["batch_size"] = named.get(budget["batch_size"], budget["batch_size"])
+    return digest("probe", probe.kind or name, probe.version, run_id, step, budget)

@@ -54,6 +54,7 @@ class Probe:
             nothing to measure, saying why.
         load: the budget and the stored tensors → what metrics read.
         note: what stored tensors have to say of themselves, or nothing.
+        kind: what it measures; probes of one kind whose budgets come to the same are made once. Empty: its name.
     """
 
     name: str
@@ -61,3 +62,4 @@ class Probe:
     measure: Callable[[Subject, Any], dict[str, Tensor]]
     load: Callable[[Any, dict[str, Tensor]], Any]
     note: Callable[[dict[str, Tensor]], str] = lambda tensors: ""
+    kind: str = ""
