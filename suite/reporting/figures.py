@@ -82,7 +82,7 @@ def _overall(board: Board) -> Figure:
 
 
 def _shown(board: Board) -> tuple[pd.DataFrame, int]:
-    """What is drawn, worst first (the best metrics, all trivial ones, what the suite is about), and how many are not."""
+    """What is drawn, worst first: the best metrics, all trivial ones, CLAIM; and how many metrics are not."""
     table = board.overall[board.overall["score"].notna()]
     trivial = table["trivial"].astype(bool)
     kept = trivial | ((~trivial).cumsum() <= _MOST) | (table.index == CLAIM)
