@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from suite.curvature.dimension import sharpness_dimension
-from suite.curvature.jacobian import Step, log_singular_values
+from suite.curvature.jacobian import OptimizerStep, Step, log_singular_values
 from suite.curvature.measure import SpectralMeasure
 from suite.curvature.smoothing import GaussianGrid, positive, scott
 
@@ -58,7 +58,7 @@ class Reweightable(Estimator, Protocol):
 class Quadrature:
     """Def. 4.2 on the pooled measure of nodes: no bins, no bandwidth."""
 
-    step: Step
+    step: OptimizerStep
     pooled = True
 
     def __call__(self, measure: SpectralMeasure) -> float:
@@ -261,7 +261,7 @@ def sd_ps(measure: SpectralMeasure, step: Step, count: int = 10_000, bandwidth: 
     return PseudoSpectrum(step, count, bandwidth)(measure)
 
 
-def _exponents(measure: SpectralMeasure, step: Step, epsilon: float = 0.0) -> tuple[Tensor, Tensor]:
+def _exponents(measure: SpectralMeasure, step: OptimizerStep, epsilon: float = 0.0) -> tuple[Tensor, Tensor]:
     """Exponents ln(σ + ε) and their masses, float64 `[R, M]`; `[R, 2M]` with momentum."""
     exponents = log_singular_values(measure.nodes, step)
     if epsilon:

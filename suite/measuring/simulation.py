@@ -47,9 +47,9 @@ def simulate(subject: Subject, steps: int, every: int) -> Iterator[Tensor]:
 
 
 def _weights(subject: Subject, state: State, steps: int, every: int) -> Iterator[Tensor]:
-    weights, factors = subject.weights[None], _factors(subject, steps)
+    weights, factors = subject.weights[None], factors_from(subject, steps)
     step: _Step | None = None
-    for done, batch in enumerate(_batches(subject, steps), 1):
+    for done, batch in enumerate(batches(subject, steps), 1):
         now = (weights, state, factors[done - 1], *batch)
         with torch.no_grad():  # never around a yield: it would hold for whoever iterates
             step = step or _trace(subject, now)
@@ -77,7 +77,7 @@ def _trace(subject: Subject, now: tuple[object, ...]) -> _Step:
     return traced
 
 
-def _factors(subject: Subject, steps: int) -> Tensor:
+def factors_from(subject: Subject, steps: int) -> Tensor:
     """What the learning rate is multiplied by in each of the steps from the checkpoint on."""
     training = subject.task.training
     total = training.total_steps(len(subject.problem.train))
@@ -87,7 +87,7 @@ def _factors(subject: Subject, steps: int) -> Tensor:
     return torch.tensor(factors, dtype=subject.weights.dtype, device=subject.weights.device)
 
 
-def _batches(subject: Subject, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(subject: Subject, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The minibatches of the run's steps from the checkpoint on."""
     train, batch = subject.problem.train, subject.batch
     per_epoch = len(train) // batch
