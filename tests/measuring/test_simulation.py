@@ -26,7 +26,7 @@ COSINE = {"kind": "warmup_cosine", "warmup_steps": 30, "final_fraction": 0.2}
 
 
 def trained(**training: Any) -> tuple[TaskSpec, list[Checkpoint], Subject]:
-    """A training of 120 steps with checkpoints every 20, and its second one: in the middle of an epoch of 44 (b = 32)."""
+    """A training of 120 steps with checkpoints every 20, and its second one: inside an epoch of 44 (b = 32)."""
     settings = {"steps": 120, "checkpoints": {"kind": "even", "count": 6, "initial": True}, **training}
     stack = stacks(small_task(training=settings))[0]
     task = stack.cells[0].task
