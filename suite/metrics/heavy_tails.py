@@ -75,7 +75,7 @@ def _spectra(run: Run) -> list[Values]:
 @metric(
     title="Power-law exponent α of weights",
     family="heavy tails",
-    source="Martin & Mahoney 2021 (JMLR 22), Eq. 4; Martin et al. 2021; fit: Clauset et al. 2009, §3",
+    source="Martin & Mahoney 2021 (JMLR 22); Martin et al. 2021; fit: Clauset et al. 2009, §3",
     sign=1,
     cost="free",
     invariances=("rescaling", "output scale"),

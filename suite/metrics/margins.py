@@ -1,7 +1,7 @@
 """Margins and entropies of the outputs on the training set.
 
 The margin of a prediction is the logit of its true class less the largest other logit. γ is the margin's 10th
-percentile over the training set: the k-th smallest of m, k = ⌊m / 10⌋, at least 1 (Dziugaite et al. 2020, App. C).
+percentile over the training set: the k-th smallest of m, k = ⌊m / 10⌋, at least 1, as Dziugaite et al. 2020 count.
 Where the data have a target for each position, every position is one prediction.
 """
 
@@ -89,7 +89,7 @@ def mean_margin(run: Run) -> float:
 @metric(
     title="Output entropy",
     family="margins",
-    source="Pereyra et al. 2017; Jiang et al. 2019, negative entropy; Bisla et al. 2022, Table 1",
+    source="Pereyra et al. 2017; Jiang et al. 2019, negative entropy; Bisla et al. 2022",
     sign=-1,
     cost="forward",
     invariances=("rescaling", "reparametrisation"),
@@ -109,7 +109,7 @@ def output_entropy(run: Run) -> float:
 @metric(
     title="Local entropy, negative",
     family="perturbation",
-    source="Chaudhari et al. 2017 (Entropy-SGD), Eq. 3; Bisla et al. 2022, Table 1",
+    source="Chaudhari et al. 2017 (Entropy-SGD); Bisla et al. 2022",
     sign=1,
     cost="forward",
 )

@@ -106,7 +106,7 @@ def parameter_count(run: Run) -> float:
 @metric(
     title="VC-dimension bound",
     family="norms",
-    source="Bartlett et al. 2019, Theorem 6; Jiang et al. 2020 (PGDL), baseline",
+    source="Jiang et al. 2020 (PGDL), baseline vc_dim; after Bartlett et al. 2019",
     sign=1,
     cost="free",
     invariances=("rescaling", "reparametrisation", "output scale"),
@@ -114,7 +114,7 @@ def parameter_count(run: Run) -> float:
 def vc_bound(run: Run) -> float:
     """Upper bound d + 2 d ln(22 d p) Ω on the VC-dimension of a network of d weight matrices with Ω entries.
 
-    22 ≈ 8 e is the competition's number, and so is p, the number of input features (32² pixels there).
+    22 is the number of the competition's program; p is the number of input features, 32² pixels there.
     """
     features = _vectors(run).shape[1]
     layers = _layers(run)

@@ -36,7 +36,7 @@ def _curve(run: Run) -> Tensor:
 @metric(
     title="Gradient norm",
     family="optimisation",
-    source="Jiang et al. 2019, §8 (optimization-based); Zhao et al. 2022, Eq. 1 (penalised gradient norm)",
+    source="Zhao et al. 2022 (penalising the gradient norm)",
     sign=1,
     probes=("gradients",),
 )
@@ -48,7 +48,7 @@ def gradient_norm(run: Run) -> float:
 @metric(
     title="Gradient variance tr Σ",
     family="optimisation",
-    source="Jiang et al. 2019, §8, gradient noise (final)",
+    source="Jiang et al. 2019, gradient noise at the end of training",
     sign=1,
     probes=("gradients",),
 )
@@ -64,7 +64,7 @@ def gradient_variance(run: Run) -> Estimate:
 @metric(
     title="Gradient-noise scale tr Σ / ‖g‖²",
     family="optimisation",
-    source="McCandlish et al. 2018, Eq. 2.9 (simple noise scale); its bearing on the gap: Smith & Le 2018, §5",
+    source="McCandlish et al. 2018, simple noise scale; the sign: Smith & Le 2018",
     sign=-1,
     probes=("gradients",),
 )
@@ -106,7 +106,7 @@ def steps_until(run: Run, level: float) -> float:
 @metric(
     title="Steps to a loss of 0.1",
     family="optimisation",
-    source="Jiang et al. 2019, §8, steps to cross-entropy 0.1; Hardt et al. 2016 (train faster, generalize better)",
+    source="Jiang et al. 2019, steps to cross-entropy 0.1; Hardt et al. 2016 (train faster, generalize better)",
     sign=1,
     cost="forward",
 )
@@ -121,7 +121,7 @@ def steps_to_loss(run: Run) -> float:
 @metric(
     title="Steps from a loss of 0.1 to 0.01",
     family="optimisation",
-    source="Jiang et al. 2019, §8, steps from cross-entropy 0.1 to 0.01",
+    source="Jiang et al. 2019, steps from cross-entropy 0.1 to 0.01",
     sign=1,
     cost="forward",
 )
@@ -133,7 +133,7 @@ def steps_between_losses(run: Run) -> float:
 @metric(
     title="Loss of the first epoch",
     family="optimisation",
-    source="Jiang et al. 2019, §8 (speed of optimization at its start); Ru et al. 2021, §3",
+    source="Jiang et al. 2019 (speed of optimization); Ru et al. 2021 (loss of an epoch)",
     sign=1,
 )
 def first_epoch_loss(run: Run) -> float:
@@ -144,7 +144,7 @@ def first_epoch_loss(run: Run) -> float:
 @metric(
     title="Sum of training losses",
     family="optimisation",
-    source="Ru et al. 2021, Eq. 1 (SoTL; TSE); Lyle et al. 2020",
+    source="Ru et al. 2021 (SoTL, later TSE); Lyle et al. 2020",
     sign=1,
 )
 def sum_of_training_losses(run: Run) -> float:
@@ -158,7 +158,7 @@ def sum_of_training_losses(run: Run) -> float:
 @metric(
     title="Sum of training losses, last epoch",
     family="optimisation",
-    source="Ru et al. 2021, §3 (SoTL-E, TSE-E), E = 1",
+    source="Ru et al. 2021 (SoTL-E, later TSE-E), E = 1",
     sign=1,
 )
 def last_training_losses(run: Run) -> float:
@@ -201,7 +201,7 @@ def _adamw_update(run: Run, optimizer: AdamW) -> Tensor:
 @metric(
     title="Norm of the last update",
     family="optimisation",
-    source="Hardt et al. 2016, Theorem 3.8 (the gap grows with the sizes of the steps)",
+    source="Hardt et al. 2016, stability bound for convex losses (it grows with the sizes of the steps)",
     sign=1,
     cost="gradient",
 )
@@ -213,7 +213,7 @@ def last_update_norm(run: Run) -> float:
 @metric(
     title="Mean step length",
     family="optimisation",
-    source="Hardt et al. 2016, Theorem 3.8 (the gap grows with the sizes of the steps)",
+    source="Hardt et al. 2016, stability bound for convex losses (it grows with the sizes of the steps)",
     sign=1,
     probes=("backward",),
 )

@@ -122,7 +122,7 @@ def mixup_share(run: Run) -> tuple[float, float]:
 @metric(
     title="Davies–Bouldin index of the last hidden layer",
     family="representations",
-    source="Natekar & Sharma 2020, §2.1 (consistency); Davies & Bouldin 1979, Eq. 4–6",
+    source="Natekar & Sharma 2020 (consistency); Davies & Bouldin 1979",
     sign=1,
     cost="forward",
     invariances=("rescaling", "output scale"),
@@ -139,7 +139,7 @@ def davies_bouldin_index(run: Run) -> float:
 @metric(
     title="Error on label-wise mixup",
     family="representations",
-    source="Natekar & Sharma 2020, §2.2 (robustness), label-wise mixup",
+    source="Natekar & Sharma 2020 (robustness), label-wise mixup",
     sign=1,
     cost="forward",
     invariances=("rescaling", "reparametrisation", "output scale"),
