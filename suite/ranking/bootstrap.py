@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from suite.ranking.correlation import Numbers, Vector
+
 RESAMPLES = 1000
 LEVEL = 0.95
 
@@ -20,7 +22,14 @@ def generator(*names: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256("\0".join(names).encode()).digest()[:8], "big"))
 
 
-def clusters(points: pd.DataFrame, hyperparameters: list[str]) -> tuple[NDArray[np.int64], str]:
+def setting_numbers(frame: pd.DataFrame, hyperparameters: list[str]) -> Numbers:
+    """The setting (0 … k − 1) of each row; "none" is a value like others; all one setting where nothing is varied."""
+    if not hyperparameters:
+        return np.zeros(len(frame), dtype=np.int64)
+    return np.asarray(frame.groupby(hyperparameters, sort=False, dropna=False).ngroup(), dtype=np.int64)
+
+
+def clusters(points: pd.DataFrame, hyperparameters: list[str]) -> tuple[Numbers, str]:
     """What is drawn again: the cluster of each point, and what a cluster is.
 
     The seeds of one setting are not independent evidence about hyperparameters, so they come and go together. Where
@@ -33,14 +42,13 @@ def clusters(points: pd.DataFrame, hyperparameters: list[str]) -> tuple[NDArray[
     Returns:
         Cluster numbers 0 … k − 1, and `settings` or `runs`.
     """
-    if hyperparameters:
-        settings = points.groupby(hyperparameters, sort=False, dropna=False).ngroup().to_numpy()
-        if settings.max(initial=0) > 0:
-            return np.asarray(settings, dtype=np.int64), "settings"
+    settings = setting_numbers(points, hyperparameters)
+    if settings.max(initial=0) > 0:
+        return settings, "settings"
     return np.arange(len(points)), "runs"
 
 
-def cluster_counts(numbers: NDArray[np.int64], resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
+def cluster_counts(numbers: Numbers, resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
     """How often each point occurs when clusters are drawn with replacement.
 
     Args:
@@ -56,15 +64,6 @@ def cluster_counts(numbers: NDArray[np.int64], resamples: int, random: np.random
     k = int(numbers.max()) + 1
     drawn = random.multinomial(k, np.full(k, 1 / k), size=resamples).astype(float)
     return np.asarray(drawn[:, numbers], dtype=float)
-
-
-def mean_replicates(statistics: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of per-run statistics in each resample of runs; runs without a statistic are left out."""
-    kept = np.isfinite(statistics)
-    weights = counts[:, kept]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means: NDArray[np.float64] = weights @ statistics[kept] / weights.sum(1)
-    return means
 
 
 @dataclass(frozen=True)
@@ -106,3 +105,15 @@ def interval(estimate: float, known: Spread, bounds: tuple[float, float] = (-1.0
         return float("nan"), float("nan")
     half = float(stdtrit(known.freedom, (1 + LEVEL) / 2) * np.sqrt(known.variance)) if known.variance else 0.0
     return max(bounds[0], estimate - half), min(bounds[1], estimate + half)
+
+
+def intervals(draws: Vector, k: int, bounds: tuple[float, float] = (-1.0, 1.0)) -> tuple[Vector, Vector]:
+    """`interval` of many estimates at once: `… × (1 + R)`, the estimate first, then its replicates from k clusters.
+
+    Returns:
+        Lower and upper ends, `…`.
+    """
+    flat = draws.reshape(-1, draws.shape[-1])
+    ends = [interval(row[0], spread(row[1:], k), bounds) for row in flat]
+    low, high = np.array(ends).reshape(-1, 2).T.reshape(2, *draws.shape[:-1])
+    return low, high

@@ -1,80 +1,147 @@
-"""Rank correlations as the field uses them, with every degenerate case defined."""
+"""Rank correlations as the field uses them, of all metrics at once, with every degenerate case defined."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 Vector = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 
 LEAST = 3
 """Fewer points than this have no τ: two are always ±1."""
 
+_CHUNK = 4_000_000
+"""Numbers in one block of pair weights: 32 MB."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What pairs of networks say, summed over pairs of clusters: τ of any resample of clusters follows from it.
+
+    P pairs of clusters (each with itself among them), M metrics, T gaps. Both orders of a pair are counted.
+
+    Attributes:
+        agree: `M × T × P`, Σ sign(x_i − x_j) sign(y_i − y_j).
+        metric: `M × P`, how many pairs the metric orders.
+        gap: `M × T × P`, how many pairs the gap orders that the metric has values for (`1 × T × P`: for all metrics).
+        total: `T × P`, how many pairs the gap orders.
+        few: `M`, whether fewer than `LEAST` networks have a value.
+        first, second: `P`, the two clusters.
+    """
+
+    agree: Vector
+    metric: Vector
+    gap: Vector
+    total: Vector
+    few: NDArray[np.bool_]
+    first: Numbers
+    second: Numbers
+
+
+@dataclass(frozen=True)
+class Draws:
+    """τ-b and τ-b times coverage in each of R resamples, both `M × T × R`.
+
+    `tau` is NaN where the gap is constant among the networks with a value or these are too few, and 0 where only the
+    metric is constant (it predicts nothing). `covered` counts every pair without values as a coin toss, right or wrong
+    with equal chance: that is less than guessing the missing values would be worth, for a guess still falls on the
+    right side of the values that are extreme. It is NaN only where the gap is constant for everyone.
+    """
+
+    tau: Vector
+    covered: Vector
+
 
 def pair_signs(x: Vector) -> Vector:
-    """sign(x_i − x_j) for all pairs, `n × n`."""
-    return np.sign(x[:, None] - x[None, :])
-
-
-def kendall(x: Vector, y: Vector, least: int = LEAST) -> float:
-    """Kendall's τ-b (scipy's) between a metric x and a gap y.
-
-    Points with a missing value on either side are left out. NaN with fewer than `least` points or where the gap is
-    constant (there is nothing to predict); 0 where the metric is constant (it predicts nothing).
-    """
-    kept = np.isfinite(x) & np.isfinite(y)
-    x, y = x[kept], y[kept]
-    if len(x) < least or np.ptp(y) == 0:
-        return float("nan")
-    if np.ptp(x) == 0:
-        return 0.0
-    return float(kendalltau(x, y, variant="b").statistic)
-
-
-def weighted_kendall(x: Vector, y: Vector, counts: Vector, least: int = LEAST) -> Vector:
-    """`kendall` of resampled data: point i occurs `counts[r, i]` times in resample r.
-
-    scipy has no such thing, and resampling one at a time takes minutes; the tests hold each value against scipy's on
-    the resampled points.
-
-    Returns:
-        One τ-b for each row of `counts`; NaN where the gap is constant in a resample, 0 where only the metric is.
-    """
-    kept = np.isfinite(x) & np.isfinite(y)
-    if kept.sum() < least:
-        return np.full(len(counts), np.nan)
-    x_signs, y_signs, counts = pair_signs(x[kept]), pair_signs(y[kept]), counts[:, kept]
-    agree = _quadratic(x_signs * y_signs, counts)
-    x_pairs, y_pairs = _quadratic(np.abs(x_signs), counts), _quadratic(np.abs(y_signs), counts)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        tau = agree / np.sqrt(x_pairs * y_pairs)
-    return np.where(y_pairs == 0, np.nan, np.where(x_pairs == 0, 0.0, tau))
-
-
-def coverage(x: Vector, y: Vector, counts: Vector) -> Vector:
-    """Of the pairs whose gaps differ, the share that the metric has values for, in each resample.
-
-    τ times this counts every other pair as a coin toss, right or wrong with equal chance. That is less than guessing
-    the missing values would be worth: a guess still falls on the right side of the values that are extreme.
-
-    Returns:
-        One share for each row of `counts`; NaN where the gap is constant or has fewer than three points.
-    """
-    known = np.isfinite(y)
-    if known.sum() < LEAST:
-        return np.full(len(counts), np.nan)
-    differ, counts, has = np.abs(pair_signs(y[known])), counts[:, known], np.isfinite(x[known])
-    pairs = _quadratic(differ, counts)
+    """sign(x_i − x_j) for all pairs, `… × n × n`; 0 where a value is missing."""
     with np.errstate(invalid="ignore"):
-        share: Vector = _quadratic(differ[np.ix_(has, has)], counts[:, has]) / pairs
-    return share
+        return np.nan_to_num(np.sign(x[..., :, None] - x[..., None, :]))
 
 
-def _quadratic(matrix: Vector, counts: Vector) -> Vector:
-    """cᵀ M c for each row c."""
-    result: Vector = ((counts @ matrix) * counts).sum(1)
-    return result
+def count_pairs(x: Vector, y: Vector, numbers: Numbers) -> Pairs:
+    """Compare all pairs of networks.
+
+    Args:
+        x: metrics, `M × n`; what is not finite is missing.
+        y: gaps, `T × n`, finite. Fewer than `LEAST` of them say nothing and count as constant.
+        numbers: cluster (0 … k − 1) of each network.
+    """
+    y = y if y.shape[1] >= LEAST else np.zeros_like(y)
+    order = np.argsort(numbers, kind="stable")
+    x, y = np.where(np.isfinite(x), x, np.nan)[:, order], y[:, order]
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    first, second = np.triu_indices(len(starts))
+    fold = _Fold(starts, first, second)
+    y_signs = pair_signs(y)
+    known = np.isfinite(x)
+    total = fold(np.abs(y_signs))
+    agree = np.empty((len(x), len(y), len(first)))
+    metric = np.empty((len(x), len(first)))
+    gap = total[None] if known.all() else np.broadcast_to(total, agree.shape).copy()
+    for m, values in enumerate(x):
+        signs = pair_signs(values)
+        agree[m], metric[m] = fold(signs * y_signs), fold(np.abs(signs))
+        if not known[m].all():
+            gap[m] = fold(np.abs(y_signs) * np.outer(known[m], known[m]))
+    return Pairs(agree, metric, gap, total, known.sum(1) < LEAST, first, second)
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """Sums an `… × n × n` symmetric matrix over pairs of clusters, both orders together."""
+
+    starts: Numbers
+    first: Numbers
+    second: Numbers
+
+    def __call__(self, matrix: Vector) -> Vector:
+        if not len(self.starts):
+            return np.zeros((*matrix.shape[:-2], 0))
+        if len(self.starts) < matrix.shape[-1]:
+            matrix = np.add.reduceat(np.add.reduceat(matrix, self.starts, axis=-1), self.starts, axis=-2)
+        folded: Vector = matrix[..., self.first, self.second] * np.where(self.first == self.second, 1, 2)
+        return folded
+
+
+def draw_kendall(pairs: Pairs, counts: Vector, chosen: NDArray[np.bool_] | None = None) -> Draws:
+    """τ-b of resampled data: cluster c occurs `counts[r, c]` times in resample r.
+
+    scipy has no such thing, and resampling one at a time takes minutes; the tests hold values against scipy's on the
+    resampled points.
+
+    Args:
+        pairs: of M metrics and T gaps.
+        counts: `R × k`; a row of ones is the data themselves.
+        chosen: `P`, which pairs of clusters count; None: all.
+    """
+    chosen = np.ones(len(pairs.first), dtype=bool) if chosen is None else chosen
+    agree = _weighted(pairs, pairs.agree, counts, chosen)
+    metric = _weighted(pairs, pairs.metric, counts, chosen)[:, None]
+    total = _weighted(pairs, pairs.total, counts, chosen)
+    gap = _weighted(pairs, pairs.gap, counts, chosen)
+    tau = tau_b(agree, metric, gap)
+    tau[pairs.few] = np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Draws(tau, np.nan_to_num(tau) * (gap / total))
+
+
+def tau_b(agree: Vector, metric: Vector, gap: Vector) -> Vector:
+    """τ-b from sums over pairs; NaN where the gap orders none, 0 where only the metric does not."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tau = agree / np.sqrt(metric * gap)
+    return np.where(gap == 0, np.nan, np.where(metric == 0, 0.0, tau))
+
+
+def _weighted(pairs: Pairs, sums: Vector, counts: Vector, chosen: NDArray[np.bool_]) -> Vector:
+    """Σ over pairs of clusters of `counts[r, first] · counts[r, second]` times the sums: `… × R`."""
+    first, second, sums = pairs.first[chosen], pairs.second[chosen], sums[..., chosen]
+    size = max(1, _CHUNK // max(1, len(first)))
+    parts = [counts[start : start + size] for start in range(0, len(counts), size)]
+    made = [sums @ (part[:, first] * part[:, second]).T for part in parts]
+    return np.concatenate(made, axis=-1) if made else np.zeros((*sums.shape[:-1], 0))
 
 
 def defined_mean(values: Vector) -> Vector:

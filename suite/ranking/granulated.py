@@ -5,49 +5,49 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from suite.ranking.correlation import Vector, defined_mean, kendall, weighted_kendall
+from suite.ranking.bootstrap import setting_numbers
+from suite.ranking.correlation import Numbers, Vector, tau_b
 
 
-def granulated_kendall(frame: pd.DataFrame, factors: list[str], metric: str, gap: str, vary: str) -> tuple[float, int]:
-    """ψ of one hyperparameter: the mean τ-b as it alone varies.
+def other_settings(frame: pd.DataFrame, factors: list[str], vary: str) -> list[Numbers]:
+    """Positions of the rows of each setting of the other factors (seeds among them), where there are at least two."""
+    numbers = setting_numbers(frame, [name for name in factors if name != vary])
+    groups = [np.flatnonzero(numbers == number) for number in range(int(numbers.max(initial=-1)) + 1)]
+    return [group for group in groups if len(group) > 1]
+
+
+def draw_granulated(x: Vector, y: Vector, groups: list[Numbers], counts: Vector) -> tuple[Vector, Vector]:
+    """ψ of one hyperparameter: the mean over groups, in which it alone varies, of τ-b.
+
+    A group counts where it has at least two values and a gap that is not constant; a constant metric counts as 0.
 
     Args:
-        frame: one row per run.
-        factors: all that was varied, seeds among them.
-        metric: a column.
-        gap: a column.
-        vary: the hyperparameter; for every setting of the other factors that has at least two runs and a gap that is
-            not constant, τ-b between metric and gap is taken over its values. A constant metric counts as 0.
+        x: metrics, `M × n`; NaN where missing.
+        y: gaps, `T × n`.
+        groups: `other_settings`.
+        counts: `R × n`, how often each row occurs in each resample; a row of ones is the data themselves.
 
     Returns:
-        ψ (NaN if no setting can be used), and the number of settings it is the mean of.
+        ψ, `M × T × R` (NaN where no group counts), and the number of groups it is the mean of.
     """
-    x, y = columns(frame, metric, gap)
-    taus = [kendall(x[rows], y[rows], least=2) for rows in _groups(frame, factors, vary)]
-    defined = [tau for tau in taus if not np.isnan(tau)]
-    return (float(np.mean(defined)), len(defined)) if defined else (float("nan"), 0)
+    shape = (len(x), len(y), len(counts))
+    total, settings = np.zeros(shape), np.zeros(shape)
+    for rows in groups:
+        taus = _taus(x[:, rows], y[:, rows], counts[:, rows])
+        defined = ~np.isnan(taus)
+        total += np.where(defined, taus, 0.0)
+        settings += defined
+    with np.errstate(invalid="ignore"):
+        return total / settings, settings
 
 
-def granulated_replicates(
-    frame: pd.DataFrame, factors: list[str], metric: str, gap: str, vary: str, counts: Vector
-) -> Vector:
-    """ψ of each resample of the rows: row i occurs `counts[r, i]` times in resample r; NaN where it has none."""
-    x, y = columns(frame, metric, gap)
-    groups = _groups(frame, factors, vary)
-    taus = np.array([weighted_kendall(x[rows], y[rows], counts[:, rows], least=2) for rows in groups])
-    return defined_mean(taus) if len(taus) else np.full(len(counts), np.nan)
-
-
-def columns(frame: pd.DataFrame, metric: str, gap: str) -> tuple[Vector, Vector]:
-    """A metric's and a gap's values, float64 `[n]` each."""
-    return frame[metric].to_numpy(float), frame[gap].to_numpy(float)
-
-
-def _groups(frame: pd.DataFrame, factors: list[str], vary: str) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
-    """Positions of the rows of each setting of the other factors."""
-    others = [name for name in factors if name != vary]
-    if not others:
-        return [np.arange(len(frame))]
-    # a factor may have "none" as one of its values: dropna=False keeps these rows
-    numbers = frame.groupby(others, sort=True, dropna=False).ngroup().to_numpy()
-    return [np.flatnonzero(numbers == number) for number in range(int(numbers.max(initial=-1)) + 1)]
+def _taus(x: Vector, y: Vector, counts: Vector) -> Vector:
+    """τ-b of one group in each resample, `M × T × R`, or `M × T × R` by broadcasting."""
+    i, j = np.triu_indices(x.shape[1], 1)
+    weights = (counts[:, i] * counts[:, j]).T
+    x_signs, y_signs = np.sign(x[:, i] - x[:, j]), np.sign(y[:, i] - y[:, j])
+    known = np.isfinite(x_signs)
+    x_signs = np.nan_to_num(x_signs)
+    agree = (x_signs[:, None] * y_signs) @ weights
+    ordered = np.abs(y_signs)[None] if known.all() else np.abs(y_signs) * known[:, None]
+    return tau_b(agree, (np.abs(x_signs) @ weights)[:, None], ordered @ weights)

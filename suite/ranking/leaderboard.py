@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from suite.ranking.bootstrap import interval, mean_spread, spread
+from suite.ranking.groups import Scored, group, rank_intervals
+from suite.ranking.significance import holm, p_value
 from suite.ranking.task import Score, TaskRanking
 
 
@@ -21,6 +25,10 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
 
     The interval is of the same mean over bootstrap replicates, drawn independently for each task. `beats_trivial`
     compares with the trivial predictor of the best score, replicate by replicate; it is empty for the trivial ones.
+
+    `p` is the permutation p-value of the score (each task permuted by itself), `p_holm` Holm's correction over all
+    metrics; `group` and the rank's 95 % interval `rank_low`, `rank_high` are of `suite.ranking.groups`;
+    `without:<task>` is the score with that task left out, NaN where no other is scored.
     """
     described = pd.concat([r.results.metrics for r in rankings])
     described = described[~described.index.duplicated()].sort_index()
@@ -37,8 +45,13 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
         | {r.results.name: s.value for r, s in zip(scored, own, strict=True) if r.has_values(name)}
         for name, own in scores.items()
     }
-    columns = ["score", "low", "high", "beats_trivial", *(r.results.name for r in rankings)]
+    tasks = [r.results.name for r in rankings]
+    tests = ["p", "p_holm", "group", "rank_low", "rank_high", *(f"without:{task}" for task in tasks)]
+    columns = ["score", "low", "high", "beats_trivial", *tasks, *tests]
+    _compared(rows, scores, clusters)
+    _sensitivity(rows, scores, [r.results.name for r in scored])
     overall = overall.join(pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns))
+    overall = overall.astype(dict.fromkeys(("group", "rank_low", "rank_high"), "Int64"))
     overall["beats_trivial"] = overall["beats_trivial"].astype(object).fillna("")
     overall["lacking"] = [any(r.lacks_values(str(name)) for r in scored) for name in overall.index]
     overall = overall.sort_values("score", ascending=False, kind="stable", na_position="last")
@@ -49,15 +62,15 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
 
 def _on(ranking: TaskRanking, metric: str) -> Score:
     """A metric's score on a task; 0 where it is missing."""
-    resamples = len(next(iter(ranking.scores.values())).replicates)
-    return ranking.scores.get(metric, Score(0.0, np.zeros(resamples)))
+    some = next(iter(ranking.scores.values()))
+    return ranking.scores.get(metric, Score(0.0, np.zeros(len(some.replicates)), np.zeros(len(some.permuted))))
 
 
 def _mean(scores: list[Score]) -> float:
     return float(np.mean([score.value for score in scores]))
 
 
-def _row(scores: list[Score], clusters: list[int], bounds: tuple[float, float]) -> dict[str, float | str]:
+def _row(scores: list[Score], clusters: list[int], bounds: tuple[float, float]) -> dict[str, Any]:
     spreads = [spread(score.replicates, k) for score, k in zip(scores, clusters, strict=True)]
     value = _mean(scores)
     low, high = interval(value, mean_spread(spreads), bounds)
@@ -68,3 +81,31 @@ def _beats(own: list[Score], best: list[Score], clusters: list[int]) -> str:
     differences = [Score(a.value - b.value, a.replicates - b.replicates) for a, b in zip(own, best, strict=True)]
     row = _row(differences, clusters, (-2.0, 2.0))
     return "yes" if float(row["low"]) > 0 else "no" if float(row["high"]) < 0 else "undecided"
+
+
+def _compared(rows: dict[str, dict[str, Any]], scores: dict[str, list[Score]], clusters: list[int]) -> None:
+    """Adds p-values, groups and intervals of ranks to the rows."""
+    if not scores:
+        return
+    tasks = list(zip(*scores.values(), strict=True))
+    values = np.array([[score.value for score in task] for task in tasks])
+    replicates = [np.array([score.replicates for score in task]) for task in tasks]
+    scored = Scored(values, replicates, clusters)
+    p = np.array([_chance(own) for own in scores.values()])
+    made = {"p": p, "p_holm": holm(p), "group": group(scored)}
+    made["rank_low"], made["rank_high"] = rank_intervals(scored)
+    for i, row in enumerate(rows.values()):
+        row |= {name: column[i] for name, column in made.items()}
+
+
+def _chance(scores: list[Score]) -> float:
+    """The p-value of the mean over tasks: permutation i of each task, made by itself, is one of the whole."""
+    return p_value(_mean(scores), np.mean([score.permuted for score in scores], axis=0))
+
+
+def _sensitivity(rows: dict[str, dict[str, Any]], scores: dict[str, list[Score]], tasks: list[str]) -> None:
+    """Adds the score with each task left out to the rows."""
+    for row, own in zip(rows.values(), scores.values(), strict=True):
+        for i, task in enumerate(tasks):
+            rest = own[:i] + own[i + 1 :]
+            row[f"without:{task}"] = _mean(rest) if rest else float("nan")

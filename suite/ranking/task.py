@@ -1,26 +1,34 @@
-"""The ranking of one task: τ-b of every metric with every target, ψ and Ψ, and a score, each with an interval."""
+"""The ranking of one task: every metric against every target, by every statistic, and a score with an interval."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from suite.ranking import bootstrap
-from suite.ranking.bootstrap import interval, mean_replicates, spread
-from suite.ranking.correlation import LEAST, Vector, coverage, defined_mean, kendall, weighted_kendall
-from suite.ranking.granulated import columns, granulated_kendall, granulated_replicates
+from suite.ranking import bootstrap, significance
+from suite.ranking.correlation import LEAST, Draws, Numbers, Pairs, Vector, count_pairs, defined_mean, draw_kendall
+from suite.ranking.grid import grid_columns
+from suite.ranking.significance import holm, p_value
 from suite.ranking.tables import TaskResults
+from suite.ranking.within import Run, mean_over_runs, run_taus, runs_of
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a metric scores on a task, and its bootstrap replicates; NaN where no target can be scored."""
+    """What a metric scores on a task; NaN where no target can be scored.
+
+    Attributes:
+        value: the score.
+        replicates: the same of each bootstrap resample.
+        permuted: the same of each permutation of the gaps, read with the same sign.
+    """
 
     value: float
     replicates: Vector
+    permuted: Vector = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,8 @@ class TaskRanking:
     Attributes:
         results: what was ranked.
         rows: one per metric and target: tau, low, high, tau_all (no inclusion rule), n, failed, sign, score
-            (sign · τ · coverage); on grid tasks ψ of each hyperparameter (`psi:<factor>`, `psi_low:…`, `psi_high:…`,
-            `settings:…`, of how many settings it is the mean) and their mean `Psi`, `Psi_low`, `Psi_high`.
+            (sign · τ · coverage), `p` (permutation p-value of the score) and `p_holm` (Holm's correction over the
+            metrics of the target); on grid tasks the columns of `suite.ranking.grid`.
         scores: of each metric, the mean over targets.
         clusters: how many settings (or runs) the intervals were made from.
         drawn: `settings` or `runs`.
@@ -64,6 +72,24 @@ class TaskRanking:
             return "the gap is the same for all networks"
         return f"{len(kept)} of {len(self.results.runs)} networks can be ranked, a τ needs {LEAST}"
 
+    def echoes(self, metric: str, target: str) -> list[str]:
+        """The hyperparameters that a metric's τ is an echo of.
+
+        τ can be told from 0 (its interval leaves 0 out), and with the hyperparameter held fixed it no longer can. That
+        is no proof that nothing is left: fewer pairs remain, and the interval is wider.
+
+        Raises:
+            KeyError: the task has no such metric or target.
+        """
+        rows = self.rows[(self.rows["metric"] == metric) & (self.rows["target"] == target)]
+        if rows.empty:
+            raise KeyError(f"{self.results.name} has no metric {metric} with target {target}")
+        row = rows.iloc[0]
+        if not (row["low"] > 0 or row["high"] < 0):
+            return []
+        names = [name for name in self.results.hyperparameters if f"partial:{name}" in row]
+        return [name for name in names if row[f"partial_low:{name}"] <= 0 <= row[f"partial_high:{name}"]]
+
     def has_values(self, metric: str) -> bool:
         """Whether the metric was measured on the task and has a value somewhere in it."""
         return bool((self.rows.loc[self.rows["metric"] == metric, "n"] > 0).any())
@@ -75,109 +101,124 @@ class TaskRanking:
 
 @dataclass(frozen=True)
 class _Sample:
-    """The rows that are ranked, and how often each (of a grid) or each run (of trajectories) is drawn."""
+    """The rows that are ranked, metrics `M × n`, targets `T × n`, and what is drawn again."""
 
     frame: pd.DataFrame
-    within_runs: bool
-    counts: Vector
+    x: Vector
+    y: Vector
+    numbers: Numbers
+    drawn: str
+    runs: list[Run]
+    """Of trajectory tasks; empty for grids."""
+
+    @property
+    def k(self) -> int:
+        """How many clusters there are."""
+        return int(self.numbers.max(initial=-1)) + 1
 
 
-@dataclass(frozen=True)
-class _Association:
-    """τ, and τ times coverage, with their replicates."""
-
-    tau: float
-    taus: Vector
-    covered: float
-    covereds: Vector
-
-
-def rank_task(results: TaskResults, resamples: int = bootstrap.RESAMPLES) -> TaskRanking:
+def rank_task(
+    results: TaskResults, resamples: int = bootstrap.RESAMPLES, permutations: int = significance.PERMUTATIONS
+) -> TaskRanking:
     """Rank the metrics of a task.
 
     Grid tasks: τ-b over all included runs. Trajectory tasks: τ-b over the checkpoints of each run, then the mean over
     runs, as Tuci et al. 2026 do. Intervals by drawing settings again, the same draws for all metrics and targets:
     differences are paired, and the targets of a task, being gaps of the same runs, are not taken for independent.
+    p-values by permuting whole settings (grids), or by turning each setting's runs round in time (trajectories).
     """
     frame = results.wide()
-    included, everyone = frame[results.included], frame[results.usable]
+    sample = _sample(results, frame[results.included])
+    counts = bootstrap.cluster_counts(np.arange(sample.k), resamples, bootstrap.generator(results.name))
+    counts = np.vstack([np.ones((1, sample.k)), counts])
+    pairs = None if sample.runs else count_pairs(sample.x, sample.y, sample.numbers)
+    draws = _associate(sample, pairs, counts)
+    everyone = _sample(results, frame[results.usable])
+    tau_all = _associate(everyone, None, np.ones((1, everyone.k))).tau[..., 0]
+    permuted = _permuted(results, sample, permutations)
+    signs, scores = _scores(results, draws, permuted)
+    rows = _described(results, sample, draws, signs) | {"tau_all": tau_all} | _tested(results, draws, permuted, signs)
+    if pairs is not None:
+        rows |= grid_columns(results, sample.frame, sample.x, sample.y, sample.numbers, pairs, counts, signs)
+    left_out = len(frame) - len(sample.frame)
+    return TaskRanking(results, _table(results, rows), scores, sample.k, sample.drawn, left_out)
+
+
+def _sample(results: TaskResults, frame: pd.DataFrame) -> _Sample:
+    metrics = [str(name) for name in results.metrics.index]
     within = results.kind == "trajectory"
-    points = included.drop_duplicates("run_id") if within else included
+    points = frame.drop_duplicates("run_id") if within else frame
     numbers, drawn = bootstrap.clusters(points, results.hyperparameters)
-    k = int(numbers.max(initial=-1)) + 1
-    counts = bootstrap.cluster_counts(numbers, resamples, bootstrap.generator(results.name))
-    sample = _Sample(included, within, counts)
-    whole = _Sample(everyone, within, np.zeros((0, everyone["run_id"].nunique() if within else len(everyone))))
-    rows, scores = [], {}
-    for metric in map(str, results.metrics.index):
-        found = {target: _associate(sample, metric, target) for target in results.targets}
-        sign, scores[metric] = _score(results, metric, list(found.values()))
-        for target, association in found.items():
-            row = {"metric": metric, "target": target, "sign": sign, "score": sign * association.covered}
-            row |= _described(association, included[metric], k)
-            row["tau_all"] = _associate(whole, metric, target).tau
-            rows.append(row | ({} if within else _granulated(results, sample, metric, target, k)))
-    return TaskRanking(results, pd.DataFrame(rows), scores, k, drawn, len(frame) - len(included))
+    x, y = frame[metrics].to_numpy(float).T, frame[results.targets].to_numpy(float).T
+    return _Sample(frame, x, y, numbers, drawn, runs_of(frame, metrics, results.targets) if within else [])
 
 
-def _score(results: TaskResults, metric: str, found: list[_Association]) -> tuple[int, Score]:
-    """The sign a metric is read with, and its score: the mean over the targets that can be scored.
+def _associate(sample: _Sample, pairs: Pairs | None, counts: Vector) -> Draws:
+    """τ in each row of `counts` (how often each cluster occurs), `M × T × R`."""
+    if sample.runs:
+        each = run_taus(sample.runs)
+        drawn = counts[:, sample.numbers]
+        # where τ is not defined though the gap varies, nothing is covered: coin tosses, 0
+        return Draws(mean_over_runs(each.tau, drawn), mean_over_runs(each.covered, drawn))
+    return draw_kendall(pairs or count_pairs(sample.x, sample.y, sample.numbers), counts)
+
+
+def _permuted(results: TaskResults, sample: _Sample, permutations: int) -> Vector:
+    """τ times coverage under permutation, `M × T × P`."""
+    random = bootstrap.generator(results.name, "permutations")
+    if sample.runs:
+        return significance.shifted_kendall(sample.runs, sample.numbers, permutations, random)
+    orders = significance.cluster_permutations(sample.numbers, permutations, random)
+    return significance.permuted_kendall(sample.x, sample.y, orders)
+
+
+def _scores(results: TaskResults, draws: Draws, permuted: Vector) -> tuple[dict[str, int], dict[str, Score]]:
+    """The sign each metric is read with, and its score: the mean over the targets that can be scored.
 
     Authors of a metric say which way it goes, and it is held to that. A trivial predictor has no author to ask: it is
-    given its better sign, on each task and in each resample anew. That flatters it a little, and is meant to.
+    given its better sign, on each task and in each resample anew. That flatters it a little, and is meant to. It is
+    given it in each permutation too: its p-value is two-sided.
     """
-    value = float(defined_mean(np.array([a.covered for a in found])))
-    replicates = defined_mean(np.array([a.covereds for a in found]))
-    if results.trivial(metric):
-        return (-1 if value < 0 else 1), Score(abs(value), np.abs(replicates))
-    sign = results.sign(metric)
-    return sign, Score(sign * value, sign * replicates)
+    covered = defined_mean(draws.covered.swapaxes(0, 1))
+    chance = defined_mean(permuted.swapaxes(0, 1))
+    signs, scores = {}, {}
+    for m, metric in enumerate(map(str, results.metrics.index)):
+        value = float(covered[m, 0])
+        if results.trivial(metric):
+            signs[metric] = -1 if value < 0 else 1
+            scores[metric] = Score(abs(value), np.abs(covered[m, 1:]), np.abs(chance[m]))
+        else:
+            sign = signs[metric] = results.sign(metric)
+            scores[metric] = Score(sign * value, sign * covered[m, 1:], sign * chance[m])
+    return signs, scores
 
 
-def _described(association: _Association, values: pd.Series[float], k: int) -> dict[str, Any]:
-    low, high = interval(association.tau, spread(association.taus, k))
-    n = int(np.isfinite(values).sum())
-    return {"tau": association.tau, "low": low, "high": high, "n": n, "failed": len(values) - n}
+def _described(results: TaskResults, sample: _Sample, draws: Draws, signs: dict[str, int]) -> dict[str, Any]:
+    """Columns, each `M × T`."""
+    targets = len(results.targets)
+    low, high = bootstrap.intervals(draws.tau, sample.k)
+    sign = np.repeat(np.array([*signs.values()], dtype=int)[:, None], targets, axis=1)
+    known = np.repeat(np.isfinite(sample.x).sum(1)[:, None], targets, axis=1)
+    found = {"sign": sign, "score": sign * draws.covered[..., 0], "tau": draws.tau[..., 0], "low": low, "high": high}
+    found |= {"n": known, "failed": sample.x.shape[1] - known}
+    return found
 
 
-def _associate(sample: _Sample, metric: str, target: str) -> _Association:
-    if not sample.within_runs:
-        return _between(sample, metric, target)
-    parts = [part for _, part in sample.frame.groupby("run_id", sort=False)]
-    taus = np.array([kendall(*columns(part, metric, target)) for part in parts])
-    shares = np.array([_share(*columns(part, metric, target)) for part in parts])
-    covered = np.nan_to_num(taus) * shares
-    return _Association(
-        float(defined_mean(taus)), mean_replicates(taus, sample.counts),
-        float(defined_mean(covered)), mean_replicates(covered, sample.counts),
-    )  # fmt: skip
+def _tested(results: TaskResults, draws: Draws, permuted: Vector, signs: dict[str, int]) -> dict[str, Any]:
+    """The p-values and Holm's correction over the metrics that have values, `M × T` each."""
+    p = np.full(draws.tau.shape[:2], np.nan)
+    for m, metric in enumerate(signs):
+        for t in range(len(results.targets)):
+            if np.isnan(draws.tau[m, t, 0]):
+                continue
+            value, chance = draws.covered[m, t, 0], permuted[m, t]
+            trivial = results.trivial(metric)
+            sign = signs[metric]
+            p[m, t] = p_value(abs(value), np.abs(chance)) if trivial else p_value(sign * value, sign * chance)
+    return {"p": p, "p_holm": np.array([holm(column) for column in p.T]).T.reshape(p.shape)}
 
 
-def _between(sample: _Sample, metric: str, target: str) -> _Association:
-    x, y = columns(sample.frame, metric, target)
-    tau, taus = kendall(x, y), weighted_kendall(x, y, sample.counts)
-    shares = coverage(x, y, sample.counts)
-    # where τ is not defined though the gap varies, nothing is covered: coin tosses, 0
-    return _Association(tau, taus, float(np.nan_to_num(tau)) * _share(x, y), np.nan_to_num(taus) * shares)
-
-
-def _share(x: Vector, y: Vector) -> float:
-    return float(coverage(x, y, np.ones((1, len(y))))[0])
-
-
-def _granulated(results: TaskResults, sample: _Sample, metric: str, target: str, k: int) -> dict[str, Any]:
-    factors = list(results.provenance["factors"])
-    row: dict[str, Any] = {}
-    values, replicates = [], []
-    for name in results.hyperparameters:
-        value, settings = granulated_kendall(sample.frame, factors, metric, target, name)
-        made = granulated_replicates(sample.frame, factors, metric, target, name, sample.counts)
-        low, high = interval(value, spread(made, k))
-        row |= {f"psi:{name}": value, f"psi_low:{name}": low, f"psi_high:{name}": high, f"settings:{name}": settings}
-        if settings:
-            values.append(value)
-            replicates.append(made)
-    mean = float(np.mean(values)) if values else float("nan")
-    # a resample in which one of them is undefined has no Ψ: a mean of fewer hyperparameters is another quantity
-    low, high = interval(mean, spread(np.mean(replicates, axis=0), k)) if values else (float("nan"), float("nan"))
-    return row | {"Psi": mean, "Psi_low": low, "Psi_high": high}
+def _table(results: TaskResults, columns: dict[str, Any]) -> pd.DataFrame:
+    names = [str(name) for name in results.metrics.index]
+    index = {"metric": np.repeat(names, len(results.targets)), "target": results.targets * len(names)}
+    return pd.DataFrame(index | {name: values.reshape(-1) for name, values in columns.items()})

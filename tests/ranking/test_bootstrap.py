@@ -15,11 +15,11 @@ from suite.ranking.bootstrap import (
     clusters,
     generator,
     interval,
-    mean_replicates,
     mean_spread,
     spread,
 )
-from suite.ranking.correlation import weighted_kendall
+from suite.ranking.within import mean_over_runs
+from tests.ranking.single import weighted_kendall
 
 
 def test_seeds_of_a_setting_come_and_go_together() -> None:
@@ -37,10 +37,14 @@ def test_clusters_are_settings_or_runs_where_there_is_one_setting() -> None:
     assert clusters(points, [])[1] == "runs"
 
 
+def _means(statistics: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return mean_over_runs(statistics[:, None, None], counts)[0, 0]
+
+
 def test_the_interval_of_a_mean_is_students() -> None:
     random = np.random.default_rng(0)
     values = 0.1 * random.normal(size=12)
-    made = mean_replicates(values, cluster_counts(np.arange(12), 20000, random))
+    made = _means(values, cluster_counts(np.arange(12), 20000, random))
     expected = t.interval(0.95, 11, values.mean(), values.std(ddof=1) / np.sqrt(12))
     assert interval(values.mean(), spread(made, 12)) == pytest.approx(expected, rel=0.05)
 
@@ -76,7 +80,7 @@ def test_trajectories_of_few_alike_settings_are_covered(k: int) -> None:
     points = pd.DataFrame({"eta": np.repeat(np.arange(k), 2)})
     for taus in _alike(k, 600):
         numbers, _ = clusters(points, ["eta"])
-        made = mean_replicates(taus, cluster_counts(numbers, 200, random))
+        made = _means(taus, cluster_counts(numbers, 200, random))
         low, high = interval(taus.mean(), spread(made, int(numbers.max()) + 1))
         hits += low <= 0 <= high
     assert 0.92 <= hits / 600 <= 0.98
@@ -86,7 +90,7 @@ def test_percentiles_of_runs_would_not_cover_them() -> None:
     # why it is not done that way; docs/reproducibility.md gives the number
     random, hits = np.random.default_rng(0), 0
     for taus in _alike(4, 600):
-        made = mean_replicates(taus, cluster_counts(np.arange(8), 200, random))
+        made = _means(taus, cluster_counts(np.arange(8), 200, random))
         low, high = np.quantile(made, [0.025, 0.975])
         hits += low <= 0 <= high
     assert 0.65 <= hits / 600 <= 0.75
