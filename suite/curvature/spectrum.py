@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -15,6 +17,9 @@ from suite.curvature.estimate import Estimate, jackknife, mean_of, root_of
 from suite.curvature.estimators import Quadrature
 from suite.curvature.jacobian import Step, log_singular_values
 from suite.curvature.measure import SpectralMeasure
+
+Number = Callable[[Tensor, Tensor], Tensor]
+"""One number of each run: nodes and masses `[R, M]` (how many eigenvalues each node stands for) → `[R]`."""
 
 
 class Spectrum(Protocol):
@@ -45,6 +50,15 @@ class Spectrum(Protocol):
 
     def max_eigenvalue(self) -> Estimate:
         """E max α."""
+
+    def min_eigenvalue(self) -> Estimate:
+        """E min α."""
+
+    def integral(self, f: Callable[[Tensor], Tensor]) -> Estimate:
+        """E Σ f(α) over all d eigenvalues, the exact zeros among them; f works entry by entry and is finite on them."""
+
+    def statistic(self, combine: Callable[..., float], *numbers: Number) -> Estimate:
+        """`combine` of the expectations of some numbers, such as a ratio of two; its error by the jackknife."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,11 @@ class DenseSpectra:
     def runs(self) -> int:
         """Number of minibatches k."""
         return len(self.eigenvalues)
+
+    @cached_property
+    def measure(self) -> SpectralMeasure:
+        """The same as a spectral measure: mass 1 at every eigenvalue, the rest at zero."""
+        return SpectralMeasure.of_eigenvalues(self.eigenvalues, self.size)
 
     def exponents(self, step: Step) -> Tensor:
         """Exponents, descending within each minibatch, the exact zeros' among them: float64 `[k, d]` (2d: momentum)."""
@@ -116,6 +135,18 @@ class DenseSpectra:
         """Mean over minibatches of max α; the exact zeros count."""
         top = self.eigenvalues.amax(1)
         return mean_of(top.clamp(min=0) if self.eigenvalues.shape[1] < self.size else top)
+
+    def min_eigenvalue(self) -> Estimate:
+        """Mean over minibatches of min α; the exact zeros count."""
+        return self.measure.mean(self.measure.nodes.amin(1))
+
+    def integral(self, f: Callable[[Tensor], Tensor]) -> Estimate:
+        """Mean over minibatches of Σ f(α) over all d eigenvalues."""
+        return self.measure.integral(f)
+
+    def statistic(self, combine: Callable[..., float], *numbers: Number) -> Estimate:
+        """`combine` of means over minibatches."""
+        return _statistic(self.measure, combine, numbers)
 
 
 @dataclass(frozen=True)
@@ -177,3 +208,29 @@ class QuadratureSpectrum:
     def max_eigenvalue(self) -> Estimate:
         """Mean over runs of the largest Ritz value: a lower bound of the largest eigenvalue."""
         return self.measure.mean(self.measure.nodes.amax(1))
+
+    def min_eigenvalue(self) -> Estimate:
+        """Mean over runs of the least Ritz value: an upper bound of the least eigenvalue."""
+        return self.measure.mean(self.measure.nodes.amin(1))
+
+    def integral(self, f: Callable[[Tensor], Tensor]) -> Estimate:
+        """Mean over runs of the quadrature d Σ ω f(α̃), the eigenvalues known to be zero among it."""
+        return self.measure.integral(f)
+
+    def statistic(self, combine: Callable[..., float], *numbers: Number) -> Estimate:
+        """`combine` of means over minibatches, and over the runs of one."""
+        return _statistic(self.measure, combine, numbers)
+
+
+def _statistic(measure: SpectralMeasure, combine: Callable[..., float], numbers: tuple[Number, ...]) -> Estimate:
+    """Of the means over independent units (minibatches, or the runs of a single one); without one of them each."""
+    rows = torch.stack([number(measure.nodes, measure.masses) for number in numbers], 1)
+    unit = measure.unit_index
+    count = int(unit.max()) + 1
+    sums = torch.zeros(count, len(numbers), dtype=torch.float64).index_add(0, unit, rows)
+    means = sums / torch.bincount(unit)[:, None]
+
+    def without(k: int) -> float:
+        return combine(*torch.cat([means[:k], means[k + 1 :]]).mean(0).tolist())
+
+    return jackknife(combine(*means.mean(0).tolist()), count, without)

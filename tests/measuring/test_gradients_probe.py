@@ -91,6 +91,7 @@ def test_norms_and_products_are_those_of_dense_derivatives(case: str) -> None:
     assert close(found.norm, g.norm())
     assert close(found.curvature, g @ h @ g)
     assert close(found.turned, (h @ g).norm())
+    assert close(found.weights_curvature, one.weights @ h @ one.weights)
     kept = every[gradients._drawn(40, count)]
     assert close(found.samples, kept.square().sum(1))
     assert close(found.inner, kept @ g)
@@ -234,7 +235,7 @@ def test_traces_are_curvlinops() -> None:
     module.load_state_dict(parameters)
     logits = functional_call(module, parameters, (train.inputs,))
     assert close(logits, model(one.weights, train.inputs))
-    named = dict(module.named_parameters())
+    named = list(module.parameters())
     words = (module, torch.nn.CrossEntropyLoss(), named, [(train.inputs, train.targets)])
     units = torch.eye(len(one.weights), dtype=torch.float64)
     found = probed(one, Budget(samples=len(train), minibatches=1))

@@ -27,7 +27,7 @@ from suite.training.problem import Problem, Split
 
 _NUMBERS = 2**20
 """Entries of the gradients (or of the widest activation) held at once: a function of shapes alone, never n × d."""
-_OUTPUTS = 64
+_OUTPUTS = 16
 """Outputs of one input up to which its Gauss–Newton trace is exact: one backward pass each."""
 _VECTORS = 8
 """Random vectors of an input beyond that."""
@@ -49,8 +49,9 @@ def gradients_probe(subject: Subject, spec: GradientsSpec) -> dict[str, Tensor]:
     if not bool(slope.isfinite().all()):
         raise ValueError("the gradient is not finite")
     found = _of_samples(problem, weights, slope, _drawn(spec.samples, count))
-    turned = _product(problem, weights, problem.train, slope)
+    turned, moved = _products(problem, problem.train, weights, torch.stack([slope, weights]))
     found |= {"norm": slope.norm(), "curvature": slope @ turned, "turned": turned.norm()}
+    found |= {"weights_curvature": weights @ moved}
     if subject.batch == count:
         found |= _rows([(slope, turned)], slope)
     else:
@@ -63,7 +64,7 @@ def _load(spec: GradientsSpec, tensors: dict[str, Tensor]) -> Gradients:
     return Gradients.from_arrays(tensors)
 
 
-PROBES = (Probe("gradients", 1, gradients_probe, _load),)
+PROBES = (Probe("gradients", 2, gradients_probe, _load),)
 
 
 def _in_float64(problem: Problem) -> Problem:
@@ -105,20 +106,20 @@ def _gradient(problem: Problem, weights: Tensor, split: Split) -> Tensor:
     return total
 
 
-def _product(problem: Problem, weights: Tensor, split: Split, vector: Tensor) -> Tensor:
-    """The Hessian of the mean loss times a vector `[d]`, piece by piece."""
+def _products(problem: Problem, split: Split, weights: Tensor, vectors: Tensor) -> Tensor:
+    """The Hessian of the mean loss at the weights times vectors `[k, d]`, piece by piece, one vector at a time."""
 
     def part(start: int, stop: int) -> HessianOperator:
         inputs, targets = split.inputs[start:stop], split.targets[start:stop]
         return HessianOperator(lambda w: problem.loss(w, inputs, targets), weights, rows=1)
 
     micro = max(1, _NUMBERS // _activation(problem))
-    return MicroBatchedOperator(part, len(split), micro, keep=len(split) <= micro) @ vector
+    return MicroBatchedOperator(part, len(split), micro, keep=len(split) <= micro) @ vectors
 
 
 def _both(problem: Problem, weights: Tensor, batch: Split) -> tuple[Tensor, Tensor]:
     slope = _gradient(problem, weights, batch)
-    return slope, _product(problem, weights, batch, slope)
+    return slope, _products(problem, batch, weights, slope[None])[0]
 
 
 def _rows(pairs: list[tuple[Tensor, Tensor]], slope: Tensor) -> dict[str, Tensor]:
@@ -150,7 +151,7 @@ def _at_once(problem: Problem, vectors: int) -> int:
 def gauss_newton_traces(problem: Problem, weights: Tensor, split: Split) -> tuple[Tensor, Tensor]:
     """The trace of Jᵢᵀ Mᵢ Jᵢ of each input: Jᵢ of its outputs, Mᵢ the Hessian of its loss in them.
 
-    With a root S of M = SSᵀ it is the sum over r of ‖Jᵀ S r‖², r the unit vectors, one for each output, up to 64
+    With a root S of M = SSᵀ it is the sum over r of ‖Jᵀ S r‖², r the unit vectors, one for each output, up to 16
     outputs. With more, r are 8 Rademacher vectors of each input's own, whose mean is unbiased. Roots spread the noise
     over all outputs; a label sampled from the network's own distribution, the other unbiased way, is nearly always the
     one whose gradient is nothing once the network is sure.

@@ -23,6 +23,7 @@ class Gradients:
         norm: ‖g‖, a scalar.
         curvature: gᵀHg, a scalar.
         turned: ‖Hg‖, a scalar.
+        weights_curvature: wᵀHw, a scalar.
         samples: ‖gᵢ‖² `[s]`.
         inner: gᵢ·g `[s]`.
         gauss_newton: trace of each input's generalized Gauss–Newton matrix Jᵢᵀ (∇²ℓᵢ) Jᵢ `[s]`: exact, or unbiased
@@ -38,6 +39,7 @@ class Gradients:
     norm: Tensor
     curvature: Tensor
     turned: Tensor
+    weights_curvature: Tensor
     samples: Tensor
     inner: Tensor
     gauss_newton: Tensor

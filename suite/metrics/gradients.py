@@ -1,0 +1,208 @@
+"""Curvature that gradients tell of: Fisher traces, curvature along gradients, the step that no longer descends.
+
+L is the mean loss of the training set, g its gradient and H its Hessian; g_B and H_B those of a minibatch B of the
+training batch size; gᵢ the gradient of the loss of one input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from suite.curvature.estimate import Estimate, mean_of
+from suite.metrics.registry import metric
+from suite.metrics.run import Run
+
+_DOUBLINGS = 60
+"""How often the learning rate is doubled or halved in search of the critical one."""
+_BISECTIONS = 8
+"""Bisections (geometric) between two steps a factor 2 apart: the step is known to 0.3 %."""
+
+
+@metric(
+    title="Trace of the Fisher information",
+    family="gradients",
+    source="Jastrzębski et al. 2021 (Catastrophic Fisher explosion: Tr F)",
+    sign=1,
+    probes=("gradients",),
+)
+def fisher_trace(run: Run) -> Estimate:
+    """Mean over inputs of E ‖∇ ln p(y | x)‖², y drawn by the network's own probabilities p; exactly, no label is drawn.
+
+    For the cross-entropy, and for squared errors as the likelihood of a Gaussian of variance 1, it is the trace of the
+    generalized Gauss–Newton matrix too. (Of inputs with many outputs random vectors are taken: see the probe.)
+    """
+    return run.gradients.gauss_newton_trace()
+
+
+@metric(
+    title="Trace of the empirical Fisher",
+    family="gradients",
+    source="Kunstner, Balles, Hennig 2019 (empirical Fisher)",
+    sign=1,
+    probes=("gradients",),
+)
+def empirical_fisher_trace(run: Run) -> Estimate:
+    """Mean over inputs of ‖gᵢ‖², the labels being the data's own."""
+    return run.gradients.second_moment_trace()
+
+
+@metric(
+    title="Takeuchi ratio tr C / tr F",
+    family="gradients",
+    source="Thomas et al. 2020 (On the interplay between noise and curvature: tr C / tr F for Takeuchi's tr H⁻¹C)",
+    sign=1,
+    probes=("gradients",),
+)
+def takeuchi_ratio(run: Run) -> Estimate:
+    """Trace of C = E gᵢgᵢᵀ over that of the Fisher information F: 1 for a network whose probabilities are right.
+
+    It stands for Takeuchi's tr H⁻¹C, n times the expected gap of a model with a regular minimum. The error is the
+    delta method's, of the inputs drawn.
+    """
+    seen = run.gradients
+    fisher = seen.gauss_newton_trace().value
+    if not fisher > 0:
+        raise ValueError("the Fisher information is zero")
+    ratio = seen.second_moment_trace().value / fisher
+    error = seen.mean(seen.samples - ratio * seen.gauss_newton).standard_error
+    return Estimate(ratio, None if error is None else error / fisher)
+
+
+@metric(
+    title="Batch sharpness",
+    family="gradients",
+    source="Andreyev & Beneventano 2024 (Edge of stochastic stability, where it is 2/η)",
+    sign=1,
+    probes=("gradients",),
+)
+def batch_sharpness(run: Run) -> Estimate:
+    """E g_Bᵀ H_B g_B / ‖g_B‖² over minibatches: a mean of ratios, as the authors have it.
+
+    Raises:
+        ValueError: a minibatch's gradient is zero.
+    """
+    seen = run.gradients
+    if not bool((seen.batches > 0).all()):
+        raise ValueError("a minibatch's gradient is zero")
+    return mean_of(seen.batch_curvatures / seen.batches)
+
+
+@metric(
+    title="Directional sharpness",
+    family="gradients",
+    source="Pan & Li 2023 (directional sharpness, along the gradient)",
+    sign=1,
+    probes=("gradients",),
+)
+def directional_sharpness(run: Run) -> float:
+    """The curvature gᵀHg / ‖g‖² of the whole training loss along its gradient."""
+    return float(run.gradients.curvature) / _square(run)
+
+
+@metric(
+    title="Gradient–Hessian alignment",
+    family="gradients",
+    source="Gur-Ari, Roberts, Dyer 2018 (overlap of g and Hg)",
+    sign=1,
+    probes=("gradients",),
+)
+def gradient_hessian_alignment(run: Run) -> float:
+    """Cosine of the angle between g and Hg: near 1 where g lies in the eigenspace of a few equal eigenvalues.
+
+    The authors do not speak of the gap: the sign is that of a gradient in the sharpest directions.
+
+    Raises:
+        ValueError: g or Hg is zero.
+    """
+    turned = float(run.gradients.turned)
+    if not turned > 0:
+        raise ValueError("the Hessian times the gradient is zero")
+    return float(run.gradients.curvature) / _square(run) * float(run.gradients.norm) / turned
+
+
+@metric(
+    title="Curvature along the weights wᵀHw",
+    family="gradients",
+    source="Bisla et al. 2022 (LPF-SGD), Table 1 (Fisher–Rao norm as θᵀHθ)",
+    sign=1,
+    probes=("gradients",),
+    invariances=("rescaling",),
+)
+def weights_curvature(run: Run) -> float:
+    """wᵀHw of the whole training loss at the weights w: negative where the loss is concave along them."""
+    return float(run.gradients.weights_curvature)
+
+
+@metric(
+    title="Critical sharpness 2/η_c",
+    family="gradients",
+    source="Kalra et al. 2026 (arXiv:2601.16979), λ_c, along the gradient of the training loss",
+    sign=1,
+    cost="search",
+)
+def critical_sharpness(run: Run) -> float:
+    """2/η_c with η_c the least η at which L(w − ηg) > L(w), on the whole training set, in float64.
+
+    On a quadratic it is gᵀHg / ‖g‖². From the learning rate of training on, η is doubled until the loss rises, or
+    halved until it does not; then 8 geometric bisections leave 0.3 %. A rise that is over within a factor 2 may be
+    passed over. The authors go along the optimizer's update on a minibatch; the gradient of the whole loss is one
+    direction for all optimizers, and it descends.
+
+    Raises:
+        ValueError: the gradient is zero, or the loss rises nowhere (or at once) within 60 doublings.
+    """
+    exact = replace(run, weights=run.weights.double(), inputs=_double(run.inputs), targets=_double(run.targets))
+    slope = exact.gradient()
+    if not float(slope.norm()) > 0:
+        raise ValueError("the gradient is zero")
+    height = float(exact.sample_losses().mean())
+
+    def rises(step: float) -> bool:
+        # a loss that is not a number counts as risen
+        return not float(exact.sample_losses(exact.weights - step * slope).mean()) <= height
+
+    return 2 / _least_rise(rises, run.learning_rate)
+
+
+def _least_rise(rises: Callable[[float], bool], guess: float) -> float:
+    """The step at which `rises` becomes true: doubling or halving from a guess, then bisection.
+
+    Raises:
+        ValueError: it does not within 60 doublings or halvings.
+    """
+    low = guess
+    up = not rises(guess)
+    for _ in range(_DOUBLINGS):
+        if up and rises(2 * low):
+            break
+        if not up and not rises(low / 2):
+            low /= 2
+            break
+        low = 2 * low if up else low / 2
+    else:
+        raise ValueError(f"the loss {'rises nowhere' if up else 'rises at once'} along its gradient, down to {low:g}")
+    high = 2 * low
+    for _ in range(_BISECTIONS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if rises(middle) else (middle, high)
+    return math.sqrt(low * high)
+
+
+def _square(run: Run) -> float:
+    """‖g‖².
+
+    Raises:
+        ValueError: it is zero.
+    """
+    square = float(run.gradients.norm) ** 2
+    if not square > 0:
+        raise ValueError("the gradient is zero")
+    return square
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
