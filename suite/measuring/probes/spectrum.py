@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from suite.curvature.dense import minibatch_eigenvalues
 from suite.curvature.hessian import HessianOperator, Loss
+from suite.curvature.operator import SymmetricOperator
 from suite.curvature.quadrature import spectral_measure
 from suite.curvature.reduction import ReducedInputs
 from suite.curvature.spectrum import DenseSpectra, QuadratureSpectrum
@@ -35,11 +38,32 @@ def spectral_probe(
     Raises:
         ValueError: the Hessian is not finite.
     """
-    size = {"training": batch, "full": len(problem.train)}.get(str(spec.batch_size), spec.batch_size)
+    size = batch_size(problem, spec, batch)
     weights = weights.to(getattr(torch, spec.dtype))
     if isinstance(spec, DenseSpectrum):
-        return _dense(problem, weights, spec, int(size))
-    return _lanczos(problem, weights, spec, int(size))
+        return _dense(problem, weights, spec, size)
+    return lanczos_measure(problem, spec, size, lambda draw: _hessian(problem, weights, draw, size)).to_arrays()
+
+
+def batch_size(problem: Problem, spec: DenseSpectrum | LanczosSpectrum, training: int) -> int:
+    """The number of inputs in a probe's minibatch, given that of training."""
+    return int({"training": training, "full": len(problem.train)}.get(str(spec.batch_size), spec.batch_size))
+
+
+def lanczos_measure(
+    problem: Problem, spec: LanczosSpectrum, batch: int, operator: Callable[[int], SymmetricOperator]
+) -> QuadratureSpectrum:
+    """One probe a run; `share` runs share a minibatch, all of them a full batch: one operator, its products together.
+
+    Args:
+        problem: whose training set it is.
+        spec: the budget.
+        batch: inputs in a minibatch.
+        operator: the number of a minibatch → the operator on it.
+    """
+    whole = batch == len(problem.train)
+    source = operator(0) if whole else operator
+    return QuadratureSpectrum(spectral_measure(source, spec.runs, spec.steps, probes_per_draw=spec.share))
 
 
 def load_spectrum(
@@ -63,7 +87,7 @@ def _probe(subject: Subject, spec: DenseSpectrum | LanczosSpectrum) -> dict[str,
     return spectral_probe(subject.problem, subject.weights, spec, subject.batch)
 
 
-PROBES = tuple(Probe(name, 5, _probe, load_spectrum, retried) for name in ("spectrum", "common", "whole"))
+PROBES = tuple(Probe(name, 5, _probe, load_spectrum, retried, "spectrum") for name in ("spectrum", "common", "whole"))
 
 
 def minibatch(draw: int, batch: int, size: int) -> Tensor:
@@ -75,7 +99,8 @@ def minibatch(draw: int, batch: int, size: int) -> Tensor:
     return torch.randperm(size, generator=generator)[:batch]
 
 
-def _batch(problem: Problem, draw: int, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def probe_batch(problem: Problem, draw: int, batch: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Inputs (in the dtype, if they are vectors) and targets of a probe's minibatch."""
     train = problem.train
     at = minibatch(draw, batch, len(train)).to(train.inputs.device)
     inputs = train.inputs[at]
@@ -83,7 +108,9 @@ def _batch(problem: Problem, draw: int, batch: int, dtype: torch.dtype) -> tuple
 
 
 def _dense(problem: Problem, weights: Tensor, spec: DenseSpectrum, batch: int) -> dict[str, Tensor]:
-    draws = [_eigenvalues(problem, weights, *_batch(problem, k, batch, weights.dtype)) for k in range(spec.minibatches)]
+    draws = [
+        _eigenvalues(problem, weights, *probe_batch(problem, k, batch, weights.dtype)) for k in range(spec.minibatches)
+    ]
     return DenseSpectra.of([e.cpu() for e, _ in draws], len(weights), [retried for _, retried in draws]).to_arrays()
 
 
@@ -93,17 +120,14 @@ def _eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Ten
     return minibatch_eigenvalues(loss, weights)
 
 
-def _lanczos(problem: Problem, weights: Tensor, spec: LanczosSpectrum, batch: int) -> dict[str, Tensor]:
-    """One probe a run; runs that share a minibatch (a full batch) share one operator and its products."""
+def _hessian(problem: Problem, weights: Tensor, draw: int, batch: int) -> HessianOperator:
+    loss, at, zeros = reduced_loss(problem, weights, *probe_batch(problem, draw, batch, weights.dtype))
+    return HessianOperator(loss, at, rows=block_rows(len(at)), zeros=zeros)
 
-    def operator(draw: int) -> HessianOperator:
-        loss, at, zeros = reduced_loss(problem, weights, *_batch(problem, draw, batch, weights.dtype))
-        # a number of rows that depends on shapes alone: which block is fastest would differ from run to run
-        return HessianOperator(loss, at, rows=max(1, _BLOCK_NUMBERS // len(at)), zeros=zeros)
 
-    whole = batch == len(problem.train)
-    measure = spectral_measure(operator(0) if whole else operator, spec.runs, spec.steps)
-    return QuadratureSpectrum(measure).to_arrays()
+def block_rows(size: int) -> int:
+    """Rows of a block: depends on shapes alone, since which block is fastest would differ from run to run."""
+    return max(1, _BLOCK_NUMBERS // size)
 
 
 def reduced_loss(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Loss, Tensor, int]:

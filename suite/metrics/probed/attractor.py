@@ -9,10 +9,10 @@ from suite.curvature.spectrum import Spectrum
 
 @dataclass(frozen=True)
 class Attractor:
-    """Spectra of the minibatch Hessian at snapshots of a trajectory that goes on from the checkpoint.
+    """Spectra of the minibatch Hessian at the checkpoint and at snapshots of the trajectory that goes on from it.
 
     Attributes:
-        spectra: one a snapshot, by ascending step.
+        spectra: one a point, by ascending step, the checkpoint's first; all points meet the same minibatches.
     """
 
     spectra: tuple[Spectrum, ...]

@@ -12,16 +12,18 @@ class Exponents:
     """Finite-time Lyapunov exponents of the optimizer's own map.
 
     Attributes:
-        exponents: per step, descending, float64 `[k]`.
+        exponents: per step, descending, float64 `[k]`; −inf where a direction was annihilated.
+        standard_error: float64 `[k]`, of each exponent over the trajectory's time; NaN where it has none.
         size: dimension of the state space.
-        steps: of the trajectory.
+        steps: that the exponents are means of.
     """
 
     exponents: Tensor
+    standard_error: Tensor
     size: int
     steps: int
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Tensor]) -> Exponents:
-        """From what is stored."""
-        return cls(arrays["exponents"], int(arrays["size"]), int(arrays["steps"]))
+        """The inverse of `to_arrays`."""
+        return cls(arrays["exponents"], arrays["standard_error"], int(arrays["size"]), int(arrays["steps"]))
