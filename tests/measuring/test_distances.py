@@ -66,7 +66,7 @@ def test_iterates_that_are_near_one_another_and_far_from_the_origin(dtype: torch
     iterates = (300 * torch.randn(296, generator=generator, dtype=torch.float64) + steps.cumsum(0)).to(dtype)
     iterates[7] = iterates[22]
     found = distances_of(problem_of(small_task()), iterates, 8)
-    np.testing.assert_allclose(found.euclidean, direct(iterates), rtol=2e-7)
+    np.testing.assert_allclose(found.euclidean, direct(iterates), rtol=1e-12)
     assert found.euclidean[7, 22] == 0
     assert found.every == 3
 
@@ -76,7 +76,7 @@ def test_distances_of_losses_are_means_over_the_inputs() -> None:
     iterates = 0.3 * torch.randn(12, 296, generator=torch.Generator().manual_seed(1))
     meant = mean_differences(direct_losses(problem, iterates))
     found = distances_of(problem, iterates, len(problem.train) + 100)
-    np.testing.assert_allclose(found.losses, meant, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(found.losses, meant, rtol=1e-10)
     some = distances_of(problem, iterates, len(problem.train) // 2)  # half the inputs: nearly the same, not half of it
     np.testing.assert_allclose(some.losses, meant, rtol=0.15)
 
@@ -88,7 +88,7 @@ def test_small_losses_keep_their_digits() -> None:
     weights = train_stack(stack, problem, load_test_split(small_task(), CPU, torch.float32))[0].checkpoints[-1].weights
     iterates = 4 * weights + 1e-5 * torch.randn(6, 296, generator=torch.Generator().manual_seed(2))
     meant = mean_differences(direct_losses(problem, iterates))
-    np.testing.assert_allclose(distances_of(problem, iterates, 5000).losses, meant, rtol=1e-6)
+    np.testing.assert_allclose(distances_of(problem, iterates, 5000).losses, meant, rtol=1e-9)
 
 
 def test_sequences_with_a_target_a_position_count_once() -> None:
@@ -108,7 +108,7 @@ def test_sequences_with_a_target_a_position_count_once() -> None:
         rows.append(-(wanted * logs).sum(-1).mean(-1))
     meant = mean_differences(torch.stack(rows).detach().numpy())
     assert problem.train.targets.shape[1] > 1
-    np.testing.assert_allclose(distances_of(problem, iterates, 5000).losses, meant, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(distances_of(problem, iterates, 5000).losses, meant, rtol=1e-10)
 
 
 class Largest(TorchDispatchMode):
@@ -131,7 +131,7 @@ def test_iterates_are_never_held_in_float64(monkeypatch: pytest.MonkeyPatch) -> 
     with Largest() as seen:
         found = trajectory_distances(problem, iterates, 4, 1)
     assert seen.entries <= 40 * 39 // 2 < iterates.numel() / 10
-    np.testing.assert_allclose(Distances.from_arrays(found).euclidean, direct(iterates), rtol=2e-7)
+    np.testing.assert_allclose(Distances.from_arrays(found).euclidean, direct(iterates), rtol=1e-12)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -167,8 +167,8 @@ def test_backward_and_forward_distances_are_those_of_the_checkpoints_between() -
 
     assert record.trajectory is not None
     backward = distances_of(problem, record.trajectory, 5000)
-    np.testing.assert_allclose(backward.euclidean, euclidean, rtol=1e-6)
-    np.testing.assert_allclose(backward.losses, losses, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(backward.euclidean, euclidean, rtol=1e-9)
+    np.testing.assert_allclose(backward.losses, losses, rtol=1e-9)
 
     at = record.checkpoints[1]
     subject = Subject(problem, task, at.step, at.weights, record.initial, at.state)
@@ -177,8 +177,8 @@ def test_backward_and_forward_distances_are_those_of_the_checkpoints_between() -
         Forward(steps=109, points=10, samples=5000),
     )  # 109: every tenth, nine are left
     forward = probe.load(spec, load(save(probe.measure(subject, spec))))
-    np.testing.assert_allclose(forward.euclidean, euclidean, rtol=1e-6)
-    np.testing.assert_allclose(forward.losses, losses, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(forward.euclidean, euclidean, rtol=1e-9)
+    np.testing.assert_allclose(forward.losses, losses, rtol=1e-9)
     assert forward.every == 10
 
 
@@ -188,7 +188,7 @@ def test_training_stores_the_distances_of_its_last_iterates() -> None:
     assert runs[0].distances is not None
     found = Distances.from_arrays(load(runs[0].distances))
     iterates = torch.stack([point.weights for point in record.checkpoints[2:]])
-    np.testing.assert_allclose(found.euclidean, direct(iterates), rtol=1e-6)
+    np.testing.assert_allclose(found.euclidean, direct(iterates), rtol=1e-9)
     assert task.training.trajectory == Trajectory.model_validate(TRAJECTORY)
     assert found.every == 10
 
