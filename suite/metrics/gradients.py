@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from suite.curvature.estimate import Estimate, mean_of
+from suite.metrics.neighbourhood import pieces
 from suite.metrics.registry import metric
 from suite.metrics.run import Run
 
@@ -61,14 +63,15 @@ def takeuchi_ratio(run: Run) -> Estimate:
     """Trace of C = E gᵢgᵢᵀ over that of the Fisher information F: 1 for a network whose probabilities are right.
 
     It stands for Takeuchi's tr H⁻¹C, n times the expected gap of a model with a regular minimum. The error is the
-    delta method's, of the inputs drawn.
+    delta method's, of the inputs drawn (and of random vectors).
     """
     seen = run.gradients
     fisher = seen.gauss_newton_trace().value
     if not fisher > 0:
         raise ValueError("the Fisher information is zero")
     ratio = seen.second_moment_trace().value / fisher
-    error = seen.mean(seen.samples - ratio * seen.gauss_newton).standard_error
+    spread = seen.samples - ratio * seen.gauss_newton
+    error = (seen.mean if seen.exact else mean_of)(spread).standard_error
     return Estimate(ratio, None if error is None else error / fisher)
 
 
@@ -159,13 +162,20 @@ def critical_sharpness(run: Run) -> float:
     slope = exact.gradient()
     if not float(slope.norm()) > 0:
         raise ValueError("the gradient is zero")
-    height = float(exact.sample_losses().mean())
+    height = _loss(exact, exact.weights)
 
     def rises(step: float) -> bool:
         # a loss that is not a number counts as risen
-        return not float(exact.sample_losses(exact.weights - step * slope).mean()) <= height
+        return not _loss(exact, exact.weights - step * slope) <= height
 
     return 2 / _least_rise(rises, run.learning_rate)
+
+
+def _loss(run: Run, weights: Tensor) -> float:
+    """Mean loss of the whole training set at weights `[d]`, in their dtype."""
+    with torch.no_grad():
+        parts = pieces(run, run.inputs, run.targets)
+        return math.fsum(float(run.batch_loss(weights, x, y)) * len(x) for x, y in parts) / len(run.inputs)
 
 
 def _least_rise(rises: Callable[[float], bool], guess: float) -> float:
