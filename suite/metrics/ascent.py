@@ -1,4 +1,7 @@
-"""Auto-PGD (Croce & Hein 2020, Algorithm 1) in a ball around the weights: the search of worst-case sharpness."""
+"""Auto-PGD (Croce & Hein 2020, Algorithm 1) in a ball around the weights: the search of worst-case sharpness.
+
+A change here that changes values is not in the fingerprints of the metrics that read it: raise their versions.
+"""
 
 from __future__ import annotations
 

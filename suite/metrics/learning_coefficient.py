@@ -21,7 +21,7 @@ _LOCALISATION = 100.0
 @metric(
     title="Local learning coefficient λ̂",
     family="perturbation",
-    source="Lau et al. 2023, Def. 1 and Algorithm 1",
+    source="Lau et al. 2023, λ̂(w*) by SGLD",
     sign=1,
     cost="search",
 )
@@ -31,7 +31,8 @@ def local_learning_coefficient(run: Run) -> Estimate:
     The expectation is over exp(−nβ L_n(w) − γ/2 ‖w − w*‖²) with γ = 100, sampled by SGLD on minibatches of 32 (or n):
     w ← w − ε/2 (nβ ∇L_B(w) + γ (w − w*)) + √ε N(0, I), ε = 10⁻⁴, 4 chains from w*, 300 steps of burn-in and 150 draws.
     L_n(w) − L_n(w*) at a draw is that difference on the draw's minibatch. The error is that of the mean over chains. γ
-    and ε are devinterp's usual ones; γ holds every direction of curvature below γ/nβ back, so λ̂ counts the others.
+    is that of devinterp's examples, the rest is ours; γ holds directions of curvature below γ/nβ back: λ̂ counts the
+    others. A direction of curvature h is sampled while ε (nβ h + γ) < 4.
 
     Raises:
         ValueError: SGLD diverged: in some chain λ̂ is not finite, or above d, twice the largest possible λ. Or λ̂ is

@@ -1,4 +1,7 @@
-"""The loss around a run's weights: fixed training inputs, noise common to all runs, many perturbed networks at once."""
+"""The loss around a run's weights: fixed training inputs, noise common to all runs, many perturbed networks at once.
+
+A change here that changes values is not in the fingerprints of the metrics that read it: raise their versions.
+"""
 
 from __future__ import annotations
 
@@ -136,16 +139,18 @@ def first_crossing(rises: Callable[[Tensor], Tensor], level: float, low: float, 
     Raises:
         ValueError: it is above the level at `low` already, or nowhere.
     """
+    ends: tuple[Tensor, Tensor] | None = None
     for count in (32, 16, 16):
         places = torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
-        heights = rises(places)
-        above = heights >= level
-        if not bool(above.any()) or bool(above[0] and count == 32):
+        heights = rises(places).clone()
+        if ends is not None:  # as they were: rounding may not take the bracket away
+            heights[0], heights[-1] = ends
+        at = int((heights >= level).double().argmax())
+        if at == 0:
             raise ValueError(f"the level {level} is not crossed between {low:g} and {high:g}")
-        at = max(1, int(above.double().argmax()))
-        low, high = float(places[at - 1]), float(places[at])
+        low, high, ends = float(places[at - 1]), float(places[at]), (heights[at - 1], heights[at])
     left, right = float(heights[at - 1]), float(heights[at])
-    return low + (high - low) * min(1.0, max(0.0, (level - left) / (right - left)))
+    return low + (high - low) * (level - left) / (right - left)
 
 
 def _mean_over_inputs(run: Run, weights: Tensor, of_predictions: SampleLoss) -> Tensor:

@@ -141,7 +141,7 @@ def fisher_rao_norm(run: Run) -> Estimate:
 @metric(
     title="Relative flatness",
     family="perturbation",
-    source="Petzka et al. 2021, Def. 3 (κ_Tr of the last layer)",
+    source="Petzka et al. 2021, relative flatness κ_Tr of the last layer",
     sign=1,
     cost="gradient",
     invariances=("rescaling",),

@@ -157,6 +157,20 @@ def test_the_first_of_several_crossings_is_found() -> None:
         first_crossing(lambda r: r, 0.5, 1.0, 10.0)
 
 
+def test_a_crossing_on_the_grid_itself_is_not_lost_to_rounding() -> None:
+    grid = torch.logspace(-6, 3, 32, dtype=torch.float64)
+    for place in grid[1:].tolist():
+        assert first_crossing(lambda r: r, place, 1e-6, 1e3) == pytest.approx(place, rel=1e-9)
+    calls = []
+
+    def shaken(r: Tensor) -> Tensor:  # every call a little lower than the one before
+        calls.append(len(r))
+        return r - 1e-7 * len(calls)
+
+    assert first_crossing(shaken, float(grid[20]) - 1e-7, 1e-6, 1e3) == pytest.approx(float(grid[20]), rel=1e-5)
+    assert calls == [32, 16, 16]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_fisher_rao_norm_is_that_of_gradients_of_single_inputs(kind: str) -> None:
     run = of_kind(kind)
