@@ -11,6 +11,7 @@ import os
 import pickle
 import queue
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
@@ -29,7 +30,12 @@ Progress = Callable[[int, int], None]
 UNUSABLE_DEVICE = 86
 """Exit code of a worker whose device no longer answers: nothing that runs in that process can succeed any more."""
 
+UNUSABLE_PROCESS = 87
+"""Exit code of a worker in which what a job did to the process could not be undone."""
+
 _LOOK_SECONDS = 0.2
+_STARTED = 1e-9
+"""The fraction done of a job that has begun, and twice that once it has reported that nothing is done; 0 until then."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,17 @@ class Job:
         group: what its progress is shown under.
         function: a function of a module.
         arguments: picklable.
-        limit: most seconds from one report of progress to the next (None: as long as it takes).
+        limit: most seconds from one report of progress to the next, the first from when it has begun in its worker
+            (None: as long as it takes).
+        grace: further seconds until its first report, for what it imports and loads, and after its last, for its result
+            to arrive.
     """
 
     group: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     limit: float | None = None
+    grace: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Outcome:
 class LocalExecutor:
     """Worker processes on this machine, started with the first job and kept from one `map` to the next.
 
-    Use it as a context manager.
+    Use it as a context manager. What its workers leave among their temporary files goes with it.
 
     Args:
         workers: how many; one for each device, or one for each core.
@@ -77,9 +87,11 @@ class LocalExecutor:
     def __init__(self, workers: int, environment: dict[str, str] | None = None) -> None:
         self.workers = max(1, workers)
         self._context = multiprocessing.get_context("spawn")
-        self._environment = environment or {}
+        self._folder = tempfile.TemporaryDirectory(prefix="suite-workers-")
+        self._environment = {**(environment or {}), "TMPDIR": self._folder.name}
         # lock-free on purpose: a worker killed while it reports must not leave a lock behind
         self._fractions = self._context.RawArray("d", 2 * self.workers + 8)
+        self._processes = self._context.RawArray("l", len(self._fractions))
         # taken from the left, given back on the right: the slot of a job that is being killed rests before it is reused
         self._free = deque(range(len(self._fractions)))
         self._pool = self._new_pool()
@@ -90,6 +102,13 @@ class LocalExecutor:
     def __exit__(self, *exception: object) -> None:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
+        self._folder.cleanup()
+
+    def renew(self) -> None:
+        """End the workers: the next job starts new ones, in which nothing is left of what ran before."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+        self._pool = self._new_pool()
 
     def map(
         self,
@@ -127,19 +146,19 @@ class LocalExecutor:
 
     def _start(self, job: Job, number: int, ended: queue.Queue[int]) -> _Running:
         slot = self._free.popleft()
-        self._fractions[slot] = 0.0
+        self._fractions[slot], self._processes[slot] = 0.0, 0
         if not self._pool.active:  # pebble gives up where a worker dies between two jobs
             self._pool = self._new_pool()
         future = self._pool.schedule(_call, args=[slot, job.function, job.arguments])
         future.add_done_callback(partial(_announce, ended, number))
-        return _Running(job, slot, future, self._fractions)
+        return _Running(job, slot, future, self._fractions, self._processes)
 
     def _new_pool(self) -> ProcessPool:
         return ProcessPool(
             max_workers=self.workers,
             context=self._context,
             initializer=_prepare,
-            initargs=(os.getpid(), self._fractions, self._environment),
+            initargs=(os.getpid(), self._fractions, self._processes, self._environment),
         )
 
 
@@ -151,20 +170,27 @@ class _Running:
     slot: int
     future: Future[Any]
     fractions: Any
+    processes: Any
     begun: float | None = None
     moved: float = 0.0
     last: float = field(default=-1.0)
     stalled: bool = False
+    gone: bool = False
 
     def look(self) -> float:
-        """The fraction done; ends the job if it has not moved for longer than its limit."""
+        """The fraction done; ends the job if it has not moved for longer than its limit, or its process is gone."""
         now, fraction = time.monotonic(), float(self.fractions[self.slot])
         if self.future.running():
             if self.begun is None or fraction != self.last:
                 self.begun, self.moved, self.last = self.begun or now, now, fraction
-            elif self.job.limit is not None and now - self.moved > self.job.limit:
+            elif fraction and not _exists(self.processes[self.slot]):
+                self.gone = self.future.cancel()  # it ended with exit code 0, which the pool takes for no accident
+            elif fraction and self.job.limit is not None and now - self.moved > self.job.limit + self._grace(fraction):
                 self.stalled = self.future.cancel()  # kills its worker
         return fraction
+
+    def _grace(self, fraction: float) -> float:
+        return self.job.grace if fraction == _STARTED or fraction >= 1 else 0.0
 
     def outcome(self) -> Outcome:
         """What became of it, once its future is done. Whatever a job raised is told, never raised again."""
@@ -172,6 +198,8 @@ class _Running:
         seconds = 0.0 if self.begun is None else time.monotonic() - self.begun
         if self.stalled:
             return Outcome(self.job, "timeout", None, f"took longer than {self.job.limit:g} s", seconds, fraction)
+        if self.gone:
+            return Outcome(self.job, "died", None, _why_it_died(0), seconds, fraction)
         error = self.future.exception()
         if isinstance(error, ProcessExpired):
             return Outcome(self.job, "died", None, _why_it_died(error.exitcode), seconds, fraction)
@@ -194,20 +222,32 @@ def _announce(ended: queue.Queue[int], number: int, future: Future[Any]) -> None
     ended.put(number)
 
 
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _why_it_died(exitcode: int) -> str:
     if exitcode == UNUSABLE_DEVICE:
         return "a device error left its process unusable"
+    if exitcode == UNUSABLE_PROCESS:
+        return "what it did to its process could not be undone"
     return f"its process died (exit code {exitcode})"
 
 
 _fractions: Any = None
+_processes: Any = None
 
 
-def _prepare(parent: int, fractions: Any, environment: dict[str, str]) -> None:
+def _prepare(parent: int, fractions: Any, processes: Any, environment: dict[str, str]) -> None:
     """In a new worker: leave Ctrl-C to the driver, and do not outlive it."""
-    global _fractions  # noqa: PLW0603 - one per worker process, set once at its start
-    _fractions = fractions
+    global _fractions, _processes  # one pair per worker process, set once at its start
+    _fractions, _processes = fractions, processes
     os.environ.update(environment)
+    tempfile.tempdir = environment["TMPDIR"]  # said outright: where that is gone, Python would choose another
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
@@ -222,8 +262,10 @@ def _call(slot: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -
     start = time.perf_counter()
 
     def progress(done: int, total: int) -> None:
-        _fractions[slot] = done / max(1, total)
+        _fractions[slot] = max(2 * _STARTED, done / max(1, total))
 
+    _processes[slot] = os.getpid()
+    _fractions[slot] = _STARTED  # from here on its limit counts: what it needs was imported as it was unpickled
     try:
         # pickled here: a result that cannot travel is this job's failure, not the worker's death
         result = pickle.dumps(function(*arguments, progress))

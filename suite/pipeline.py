@@ -12,7 +12,7 @@ from rich.console import Console
 
 from suite.errors import BadInput
 from suite.executors import LocalExecutor
-from suite.measuring.measure import METRIC_LIMIT, Laboratory, Plan, plan
+from suite.measuring.measure import Laboratory, Plan, plan
 from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.measuring.saved import Budget, SpectrumReport, from_python, from_task, measure_saved
 from suite.metrics import Metric, find_metrics
@@ -29,7 +29,7 @@ from suite.store import Store
 class Options:
     """How work is done: the store's folder, where to compute, in which dtype, with which further metric files.
 
-    `metric_limit` is the seconds a metric may take on one checkpoint.
+    `metric_limit` is the seconds a metric may take on one checkpoint, whatever the tasks' `limits` say.
     """
 
     home: Path
@@ -37,7 +37,7 @@ class Options:
     dtype: str = "float32"
     workers: int | None = None
     metric_files: tuple[Path, ...] = ()
-    metric_limit: float = METRIC_LIMIT
+    metric_limit: float | None = None
     max_cells: int = 1000
     quiet: bool = False
 
@@ -194,7 +194,7 @@ def _train(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> N
 def _measure(laboratory: Laboratory, plans: Sequence[Plan], metrics: dict[str, Metric], options: Options) -> None:
     with options.workers_here() as workers:
         laboratory.probe(plans, metrics, workers)
-        laboratory.measure(plans, metrics, options.metric_files, workers)
+        laboratory.measure(plans, metrics, workers)
 
 
 def _write(store: Store, plans: Sequence[Plan], metrics: dict[str, Metric], root: Path) -> list[str]:

@@ -88,11 +88,17 @@ def _fill(folder: Path, plan: Plan, store: Store, metrics: dict[str, Metric]) ->
 
 
 def failures(plan: Plan, store: Store, metrics: dict[str, Metric]) -> list[str]:
-    """What could not be measured, one line each: metric or probe, how often, and a reason."""
+    """What could not be measured, one line each: metric or probe, how often, and a reason.
+
+    A metric that says that it is undefined somewhere is no failure, unless it comes from outside and has no value at
+    all: its author should hear of it.
+    """
     seen: dict[tuple[str, str], int] = {}
     for name, metric in metrics.items():
-        for row in _value_rows(plan, store, metric):
-            if row[5] != "ok":
+        rows = list(_value_rows(plan, store, metric))
+        fine = {"ok"} if metric.origin and not any(row[5] == "ok" for row in rows) else {"ok", "undefined"}
+        for row in rows:
+            if row[5] not in fine:
                 key = (f"{plan.task.name}: {name}", f"{row[5]}: {row[6]}")
                 seen[key] = seen.get(key, 0) + 1
     return [f"{what}: {count} × {reason}" for (what, reason), count in seen.items()]
@@ -177,7 +183,7 @@ def _described(metric: Metric) -> dict[str, Any]:
 
 
 def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, Any]:
-    task = plan.task
+    task, measured = plan.task, _measured(plan, store, metrics)
     stacks = [store.provenance(stack.key(plan.environment)) for stack in plan.stacks]
     return {
         "task": task.name,
@@ -197,7 +203,8 @@ def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[st
         "dtype": plan.environment.dtype,
         "commit": _agreed(noted.get("commit") for _, noted in stacks),
         "dirty": any(noted.get("dirty") for _, noted in stacks),
-        "seconds": {"training": round(sum(s for s, _ in stacks), 1), **_seconds(plan, store, metrics)},
+        "seconds": {"training": round(sum(s for s, _ in stacks), 1), **_seconds(plan, store, metrics, measured)},
+        "metric_costs": _metric_costs(measured),
         "probe_notes": _probe_notes(plan, store, metrics),
     }
 
@@ -227,14 +234,42 @@ def _probe_notes(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[s
     return dict(sorted(notes.items()))
 
 
-def _seconds(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, float]:
-    probes, values = Counter[str](), 0.0
+def _measured(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, list[StoredValue]]:
+    """One row (a value's first component) of everything that was measured, by metric."""
+    rows: dict[str, list[StoredValue]] = {name: [] for name in metrics}
+    for point in _points(plan, store):
+        for name, metric in metrics.items():
+            if applies(metric, point.task, point.last):
+                rows[name] += store.values(value_key(point, metric))[:1]
+    return rows
+
+
+def _metric_costs(measured: dict[str, list[StoredValue]]) -> dict[str, dict[str, float | None]]:
+    """What a value of each metric took: mean seconds and peak memory, to one digit, that reruns differ little.
+
+    Of the values that there are, without failures. Memory is None where no machine told it.
+    """
+    costs: dict[str, dict[str, float | None]] = {}
+    for name, rows in measured.items():
+        done = [row for row in rows if row.status == "ok"]
+        told = [row.memory / 2**20 for row in done if row.memory is not None]
+        if done:
+            seconds = sum(row.seconds for row in done) / len(done)
+            costs[name] = {"seconds": _one_digit(seconds), "memory_mib": _one_digit(max(told)) if told else None}
+    return costs
+
+
+def _one_digit(number: float) -> float:
+    return float(f"{number:.1g}")
+
+
+def _seconds(
+    plan: Plan, store: Store, metrics: dict[str, Metric], measured: dict[str, list[StoredValue]]
+) -> dict[str, float]:
+    probes = Counter[str]()
     for probe in _probes(plan, store, _read(metrics)):
         probes[probe.name] += probe.seconds  # type: ignore[assignment]
-    for point in _points(plan, store):
-        for metric in metrics.values():
-            if applies(metric, point.task, point.last):
-                values += sum(v.seconds for v in store.values(value_key(point, metric))[:1])
+    values = sum(row.seconds for rows in measured.values() for row in rows)
     each = {f"probe {name}": round(seconds, 1) for name, seconds in sorted(probes.items())}
     return {"probes": round(sum(probes.values()), 1), **each, "metrics": round(values, 1)}
 

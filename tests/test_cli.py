@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from suite import cli, pipeline
 from suite.errors import BadInput
+from suite.spec.task import Limits
 from tests.command import TINY, workplace
 
 
@@ -60,7 +61,7 @@ def test_what_is_left_out_is_the_pipelines_own(given: dict[str, Any]) -> None:
 
 def test_the_help_names_the_limit_there_is() -> None:
     said = " ".join(CliRunner().invoke(cli.app, ["run", "--help"], env={"COLUMNS": "200"}).output.split())
-    assert f"default: {pipeline.Options.metric_limit:g}" in said
+    assert f"default: {Limits().metric_seconds:g}" in said
 
 
 def lines(*words: str, width: int = 80) -> list[str]:

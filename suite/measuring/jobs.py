@@ -16,13 +16,14 @@ from torch import Tensor
 
 from suite.errors import first_line
 from suite.executors import Progress
+from suite.measuring.isolation import Taken, adopt, isolated
 from suite.measuring.limits import memory_limit
 from suite.measuring.place import Place
 from suite.measuring.probes import BACKWARD, Subject, find_probes
 from suite.measuring.provenance import software
-from suite.metrics import Estimate, Metric, Run, find_metrics
+from suite.metrics import Estimate, Metric, Run
 from suite.metrics.probed.distances import Distances
-from suite.metrics.registry import Value
+from suite.metrics.registry import Origin, Value, metrics_of
 from suite.spec.cells import digest
 from suite.spec.task import TaskSpec
 from suite.store import StoredProbe, StoredValue, read_checked
@@ -78,11 +79,18 @@ def _subject(point: Point, problem: Problem, place: Place) -> Subject:
 
 
 def metric_job(
-    wanted: tuple[Wanted, ...], files: tuple[Path, ...], place: Place, memory: int | None, progress: Progress
+    wanted: tuple[Wanted, ...], origin: Origin, place: Place, memory: int | None, progress: Progress
 ) -> list[StoredValue]:
-    """The values wanted, each within `memory` bytes. A metric that raises is a row with the reason."""
+    """The values wanted, each within `memory` bytes, of metrics of one origin; those of others are not imported here.
+
+    A metric that raises is a row with the reason: `undefined` if it raised a plain ValueError, `failed` otherwise.
+    """
     place.prepare()
-    metrics = _metrics(files)
+    adopt()
+    metrics = _metrics(origin)
+    for want in wanted[:1]:
+        _problem(want.point.task, place)  # to load the data is not the first metric's time
+    progress(0, len(wanted))
     rows: list[StoredValue] = []
     for done, want in enumerate(wanted, 1):
         rows += _measure(want, metrics[want.metric], place, memory)
@@ -91,16 +99,43 @@ def metric_job(
 
 
 def _measure(want: Wanted, metric: Metric, place: Place, memory: int | None) -> list[StoredValue]:
-    start = time.perf_counter()
+    start, taken = time.perf_counter(), Taken()
     try:
         run = _run(want, place)
-        with memory_limit(memory):
-            parts = _components(metric.measure(run))
+        with isolated(run.seed(f"metric {metric.name}"), place.device) as taken, memory_limit(memory):
+            value = _asked(metric, run)
+        parts = _components(value)
         seconds = time.perf_counter() - start
-        return [_row(want, metric, name, value, seconds) for name, value in parts.items()]
+        rows = [_row(want, metric, name, value, seconds) for name, value in parts.items()]
+    except _Undefined as undefined:
+        reason = first_line(undefined.why)
+        rows = [failed_value(want, metric, "undefined", reason, time.perf_counter() - start)]
     except BaseException as error:  # noqa: BLE001 - whatever a metric raises is its own failure, SystemExit too
         place.leave_if_unusable()
-        return [failed_value(want, metric, "failed", first_line(error), time.perf_counter() - start)]
+        rows = [failed_value(want, metric, "failed", first_line(error), time.perf_counter() - start)]
+    return [replace(row, memory=taken.memory) for row in rows]
+
+
+class _Undefined(Exception):
+    """A metric says why it has no value here."""
+
+    def __init__(self, why: ValueError) -> None:
+        super().__init__()
+        self.why = why
+
+
+def _asked(metric: Metric, run: Run) -> Value | dict[str, Value]:
+    """A metric's answer.
+
+    Raises:
+        _Undefined: it raised a ValueError; not one of its kinds, which are accidents (of a solver, of a text).
+    """
+    try:
+        return metric.measure(run)
+    except ValueError as error:
+        if type(error) is ValueError:
+            raise _Undefined(error) from error
+        raise
 
 
 def _components(value: Value | dict[str, Value]) -> dict[str, Value]:
@@ -204,5 +239,5 @@ def _problem(task: TaskSpec, place: Place) -> Problem:
 
 
 @lru_cache(maxsize=1)
-def _metrics(files: tuple[Path, ...]) -> Mapping[str, Metric]:
-    return find_metrics(files)
+def _metrics(origin: Origin) -> Mapping[str, Metric]:
+    return {one.name: one for one in metrics_of(origin)}

@@ -15,13 +15,17 @@ from suite.measuring.probes import BACKWARD, asked, probe_key
 from suite.measuring.rounds import Rounds
 from suite.measuring.train import train_job
 from suite.metrics import Metric
+from suite.metrics.registry import Origin
 from suite.progress import Board
 from suite.spec.cells import Cell, Environment, Stack, digest, stacks
 from suite.spec.task import TaskSpec
 from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun
 
-METRIC_LIMIT = 120.0
-"""Seconds that a metric may take on one checkpoint: a worker that takes longer is killed."""
+_GRACE = 60.0
+"""What a job may take beyond a metric's limit until data and metrics are loaded: a machine may be busy."""
+
+_SETTLED = ("ok", "undefined")
+"""What a metric says will be the same whenever it is asked; anything else is tried again."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,11 @@ class Laboratory:
     """Does what is missing of some plans. Training errors end the work; failed probes and metrics are rows.
 
     Metrics must not meet test data: the executor that `measure` is given is never the one that `train` was given.
+
+    `metric_limit` is the seconds that a metric may take on a checkpoint, whatever the tasks say (None: as they say).
     """
 
-    def __init__(self, store: Store, board: Board, metric_limit: float = METRIC_LIMIT) -> None:
+    def __init__(self, store: Store, board: Board, metric_limit: float | None = None) -> None:
         self.store, self.board, self.metric_limit = store, board, metric_limit
 
     def train(self, plans: Sequence[Plan], executor: LocalExecutor) -> None:
@@ -98,17 +104,29 @@ class Laboratory:
             lost = StoredProbe(key, name, point.run_id, point.step, None, o.status, o.reason, o.seconds)
             self.store.record_probes([o.result if o.status == "ok" else lost])
 
-    def measure(
-        self, plans: Sequence[Plan], metrics: dict[str, Metric], files: tuple[Path, ...], executor: LocalExecutor
-    ) -> None:
-        """Measure every value that is not in the store, one job a run; whoever breaks a job is then set apart."""
-        share, rounds = memory_share(executor.workers), Rounds(metrics, self.store.record_values)
-        jobs = [
-            Job(p.task.name, metric_job, (wanted, files, p.place, _memory(p.place, share)), self.metric_limit)
-            for p in plans
-            for points in self._points(p)
-            if (wanted := tuple(self._wanted(points, metrics)))
-        ]
+    def measure(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: LocalExecutor) -> None:
+        """Measure every value that is not in the store, one job a run; whoever breaks a job is then set apart.
+
+        Metrics of each file and each installed module run after those of this package, in workers of their own: what
+        they do to their process reaches no value of another author's metric.
+        """
+        rounds = Rounds(metrics, self.store.record_values)
+        for origin in dict.fromkeys((None, *(one.origin for one in metrics.values()))):
+            own = {name: one for name, one in metrics.items() if one.origin == origin}
+            jobs = list(self._jobs(plans, own, origin, memory_share(executor.workers)))
+            self._finish(jobs, rounds, executor)
+            if jobs and origin is not None:
+                executor.renew()
+
+    def _jobs(self, plans: Sequence[Plan], metrics: dict[str, Metric], origin: Origin, share: int) -> Iterator[Job]:
+        for p in plans:
+            limits = p.task.limits
+            memory, seconds = _memory(p, share), self.metric_limit or limits.metric_seconds
+            for points in self._points(p):
+                if wanted := tuple(self._wanted(points, metrics)):
+                    yield Job(p.task.name, metric_job, (wanted, origin, p.place, memory), seconds, _GRACE)
+
+    def _finish(self, jobs: list[Job], rounds: Rounds, executor: LocalExecutor) -> None:
         stage = "measure"
         while jobs:
             left: list[Job] = []
@@ -123,7 +141,7 @@ class Laboratory:
                 if files is None:
                     continue  # not asked for here, or the probe's own row says why there is nothing to measure
                 key = value_key(point, metric)
-                if not any(value.status == "ok" for value in self.store.values(key)):
+                if not any(value.status in _SETTLED for value in self.store.values(key)):
                     yield Wanted(key, point, metric.name, files)
 
     def _files(self, point: Point, metric: Metric) -> tuple[tuple[str, Path], ...] | None:
@@ -161,8 +179,12 @@ class Laboratory:
 
 
 def applies(metric: Metric, task: TaskSpec, last: bool) -> bool:
-    """Whether a task asks for all probes that a metric reads at a checkpoint, which may be its run's last."""
-    return all(asked(task, name, last) is not None for name in metric.probes)
+    """Whether a metric is defined at a checkpoint (which may be its run's last).
+
+    It is for the task's optimizer, and the task asks for all probes that the metric reads.
+    """
+    defined = task.training.optimizer.kind in metric.optimizers
+    return defined and all(asked(task, name, last) is not None for name in metric.probes)
 
 
 def value_key(point: Point, metric: Metric) -> str:
@@ -171,9 +193,12 @@ def value_key(point: Point, metric: Metric) -> str:
     return digest("value", point.run_id, point.step, metric.name, metric.version, metric.fingerprint, read)
 
 
-def _memory(place: Place, share: int) -> int | None:
-    """The limit on a metric's memory; none on CUDA, which maps far more than it uses."""
-    return share if place.environment.device == "cpu" else None
+def _memory(p: Plan, share: int) -> int | None:
+    """The limit on a metric's memory, at most a worker's share; none on CUDA, which maps far more than it uses."""
+    if p.environment.device != "cpu":
+        return None
+    said = p.task.limits.metric_memory_gib
+    return share if said is None else min(share, int(said * 2**30))
 
 
 def _have(probe: StoredProbe | None) -> bool:

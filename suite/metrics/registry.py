@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
-import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable
@@ -17,12 +15,18 @@ from typing import Literal, get_args
 
 from suite.curvature.estimate import Estimate
 from suite.errors import BadInput, first_line
+from suite.metrics.fingerprint import fingerprint_of, fingerprint_of_file
 from suite.metrics.run import Run
 
 Value = float | Estimate
 Measure = Callable[[Run], Value | dict[str, Value]]
 Cost = Literal["free", "forward", "gradient", "search"]
 Invariance = Literal["rescaling", "reparametrisation", "output scale"]
+Optimizer = Literal["sgd", "adamw"]
+Origin = str | Path | None
+"""Where a metric comes from: a module that an entry point names, a file, or this package (None)."""
+
+_EVERY: tuple[Optimizer, ...] = get_args(Optimizer)
 ProbeName = Literal[
     "spectrum", "common", "whole", "optimizer", "gradients", "exponents", "attractor", "forward", "backward"
 ]
@@ -48,8 +52,10 @@ class Metric:
             leaves the function as it is, any smooth `reparametrisation`, a positive factor on the logits
             (`output scale`).
         trivial: True for predictors that any real metric must beat.
-        fingerprint: hash of its code: of the file for metrics given by path, else of the function. Values are measured
-            again when it changes.
+        optimizers: those that it is defined for; with another the metric has no value, and that is no failure.
+        fingerprint: hash of its function and of what that reaches in its module (`suite.metrics.fingerprint`). Values
+            are measured again when it changes.
+        origin: where it comes from. What comes from outside this package never shares a process with what does not.
     """
 
     name: str
@@ -63,7 +69,9 @@ class Metric:
     cost: Cost = "free"
     invariances: tuple[Invariance, ...] = ()
     trivial: bool = False
+    optimizers: tuple[Optimizer, ...] = _EVERY
     fingerprint: str = ""
+    origin: Origin = None
 
 
 def metric(
@@ -77,6 +85,7 @@ def metric(
     cost: Cost = "free",
     invariances: tuple[Invariance, ...] = (),
     trivial: bool = False,
+    optimizers: tuple[Optimizer, ...] = _EVERY,
 ) -> Callable[[Measure], Metric]:
     """Make a metric of a function `Run -> value`; see `Metric` for the words.
 
@@ -91,9 +100,12 @@ def metric(
     _among("cost", (cost,), get_args(Cost))
     _among("probes", probes, get_args(ProbeName))
     _among("invariances", invariances, get_args(Invariance))
+    _among("optimizers", optimizers, _EVERY)
+    if not optimizers:
+        raise BadInput("@metric: optimizers (): at least one is meant")
 
     def made(measure: Measure) -> Metric:
-        words = (title, family, source, sign, version, probes, cost, invariances, trivial)
+        words = (title, family, source, sign, version, probes, cost, invariances, trivial, optimizers)
         return Metric(measure.__name__, measure, *words, fingerprint_of(measure))
 
     return made
@@ -113,47 +125,63 @@ def _among(name: str, words: Iterable[str], known: tuple[str, ...]) -> None:
             raise BadInput(f"@metric: {name} {word!r}: one of {', '.join(known)}")
 
 
-def fingerprint_of(measure: Measure) -> str:
-    """A hash of a metric's code."""
-    return hashlib.sha256(inspect.getsource(measure).encode()).hexdigest()
-
-
 def find_metrics(files: Iterable[Path] = ()) -> dict[str, Metric]:
     """All metrics by name: this package's, installed ones (entry points `suite.metrics`), those in `files`.
 
     Raises:
         BadInput: a file that cannot be imported or has no metric, or a name that two metrics claim.
     """
-    home = importlib.import_module("suite.metrics")
-    modules = [importlib.import_module(f"suite.metrics.{m.name}") for m in pkgutil.iter_modules(home.__path__)]
-    for entry in entry_points(group="suite.metrics"):
-        try:
-            modules.append(importlib.import_module(entry.module))
-        except (Exception, SystemExit) as error:
-            raise BadInput(f"entry point {entry.name} ({entry.value}): {first_line(error)}") from error
+    installed = dict.fromkeys(entry.module for entry in entry_points(group="suite.metrics"))
     found: dict[str, Metric] = {}
-    homes: dict[str, str] = {}
-    for module, fingerprint in [*((module, "") for module in modules), *(_from_file(path) for path in files)]:
-        for one in vars(module).values():
-            if isinstance(one, Metric) and one.measure.__module__ == module.__name__:
-                if one.name in found:
-                    raise BadInput(f"two metrics are called {one.name}: {homes[one.name]} and {module.__file__}")
-                found[one.name] = replace(one, fingerprint=fingerprint) if fingerprint else one
-                homes[one.name] = str(module.__file__)
+    for origin in (None, *installed, *files):
+        for one in metrics_of(origin):
+            if one.name in found:
+                raise BadInput(f"two metrics are called {one.name}: {_home(found[one.name])} and {_home(one)}")
+            found[one.name] = one
     return dict(sorted(found.items()))
 
 
-def _from_file(path: Path) -> tuple[ModuleType, str]:
-    """The module that a file makes, and the file's fingerprint."""
+def _home(one: Metric) -> str:
+    """The file of a metric, for people."""
+    return str(one.origin if isinstance(one.origin, Path) else sys.modules[one.measure.__module__].__file__)
+
+
+def metrics_of(origin: Origin) -> list[Metric]:
+    """The metrics of one origin; nothing of the others is imported.
+
+    Raises:
+        BadInput: it cannot be imported, or a file has no metric.
+    """
+    if origin is None:
+        home = importlib.import_module("suite.metrics")
+        modules = [importlib.import_module(f"suite.metrics.{m.name}") for m in pkgutil.iter_modules(home.__path__)]
+        return [one for module in modules for one in _defined(module)]
+    if isinstance(origin, Path):
+        return [replace(one, origin=origin) for one in _from_file(origin)]
     try:
-        module = module_of(path, f"suite_metric_file_{path.stem}")
+        module = importlib.import_module(origin)
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"entry point of suite.metrics, {origin}: {first_line(error)}") from error
+    return [replace(one, origin=origin) for one in _defined(module)]
+
+
+def _defined(module: ModuleType) -> list[Metric]:
+    """The metrics that a module itself defines."""
+    values = vars(module).values()
+    return [one for one in values if isinstance(one, Metric) and one.measure.__module__ == module.__name__]
+
+
+def _from_file(path: Path) -> list[Metric]:
+    try:
+        module = module_of(path.absolute(), f"suite_metric_file_{path.stem}")
     except (Exception, SystemExit) as error:
         raise BadInput(f"{path}: cannot be imported: {first_line(error)}") from error
     if module is None:
         raise BadInput(f"{path}: not a Python file; `--metric` takes the path of a file that defines metrics")
-    if not any(isinstance(one, Metric) for one in vars(module).values()):
+    if not (found := _defined(module)):
         raise BadInput(f"{path}: defines no metric; put `@metric(…)` of suite.metrics.registry before its function")
-    return module, hashlib.sha256(path.read_bytes()).hexdigest()
+    whole = fingerprint_of_file(path)
+    return [replace(one, fingerprint=whole) for one in found] if whole else found
 
 
 def module_of(path: Path, name: str) -> ModuleType | None:

@@ -135,10 +135,10 @@ class Run:
         """A probe that the metric says that it reads.
 
         Raises:
-            ValueError: it does not say so.
+            LookupError: it does not say so.
         """
         if name not in self.probes:
-            raise ValueError(f'no probe {name} here: a metric that reads it says so, @metric(…, probes=("{name}",))')
+            raise LookupError(f'no probe {name} here: a metric that reads it says so, @metric(…, probes=("{name}",))')
         found = self.probes[name]
         if not isinstance(found, kind):
             raise TypeError(f"probe {name} is a {type(found).__name__}")

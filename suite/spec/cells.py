@@ -65,8 +65,8 @@ def digest(*parts: Any) -> str:
 
 
 def canonical(spec: Strict) -> str:
-    """The canonical form of a spec: JSON, sorted keys, defaults written out, words for humans left out."""
-    return json.dumps(spec.model_dump(mode="json", exclude={"title", "description"}), sort_keys=True)
+    """The canonical form of a spec: JSON, sorted keys, defaults written out, words for humans and limits left out."""
+    return json.dumps(spec.model_dump(mode="json", exclude={"title", "description", "limits"}), sort_keys=True)
 
 
 def spec_hash(task: TaskSpec) -> str:

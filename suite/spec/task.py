@@ -19,6 +19,7 @@ else:
     AnyModel = union("suite.models", ModelSpec)
 
 Scalar = bool | int | float | str
+Positive = Annotated[float, Field(gt=0)]
 Target = Literal["accuracy_gap", "loss_gap", "signed_accuracy_gap", "signed_loss_gap"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$", max_length=80)]
 
@@ -27,6 +28,15 @@ class Include(Strict):
     """Which checkpoints count in the ranking; the number left out is always shown."""
 
     train_accuracy: Fraction = Field(default=0.0, description="least training accuracy that counts")
+
+
+class Limits(Strict):
+    """What a metric may take on one checkpoint; more is its failure there. In no name of a run or of a value."""
+
+    metric_seconds: Positive = Field(default=120.0, description="seconds a metric may take on one checkpoint")
+    metric_memory_gib: Positive | None = Field(
+        default=None, description="GiB of memory it may take, at most (and unless said) its worker's share; CPU only"
+    )
 
 
 class TaskSpec(Strict):
@@ -43,6 +53,7 @@ class TaskSpec(Strict):
     grid: dict[str, list[Scalar]] = Field(default_factory=dict)
     probes: Probes = Probes()
     include: Include = Include()
+    limits: Limits = Limits()
     targets: Annotated[list[Target], Field(min_length=1, default_factory=lambda: ["accuracy_gap", "loss_gap"])]
 
     @model_validator(mode="after")

@@ -7,17 +7,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock, patch
 
+import numpy as np
 import pytest
 import torch
 
 from suite.measuring.jobs import Wanted, _measure, probe_job
 from suite.measuring.limits import memory_limit, memory_share
-from suite.measuring.measure import value_key
+from suite.measuring.measure import Laboratory, applies, plan, value_key
 from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.metrics import Estimate, Metric, Run, find_metrics, metric
 from suite.metrics.registry import ProbeName
-from suite.store import StoredValue
+from suite.spec.cells import spec_hash, stacks
+from suite.spec.task import Limits
+from suite.store import Store, StoredValue
 from tests.measuring.conftest import Made, silent
 
 
@@ -81,6 +85,63 @@ def test_whatever_a_metric_does_or_returns_is_a_row(made: Made, function: Callab
     row = measured(made, as_metric(function))
     assert (row.status, row.value) == ("failed", None)
     assert row.reason.startswith(reason)
+
+
+def undefined(run: Run) -> float:
+    raise ValueError("undefined at zero")
+
+
+def stumbles(run: Run) -> float:
+    raise np.linalg.LinAlgError("no convergence")  # a kind of ValueError
+
+
+def test_a_plain_value_error_says_that_a_metric_is_undefined(made: Made) -> None:
+    row = measured(made, as_metric(undefined))
+    assert (row.status, row.value, row.reason) == ("undefined", None, "ValueError: undefined at zero")
+    assert measured(made, as_metric(stumbles)).status == "failed"
+
+
+def test_a_metric_applies_where_its_optimizer_and_its_probes_are(made: Made) -> None:
+    task = made.point.task
+    for optimizers, there in [(("sgd",), True), (("adamw",), False), (("sgd", "adamw"), True)]:
+        one = metric(title="x", family="x", source="x", sign=1, optimizers=optimizers)(trace)  # type: ignore[arg-type]
+        assert applies(one, task, True) is there
+    assert applies(as_metric(trace), task, True)
+    assert not applies(as_metric(trace, ("exponents",)), task, True)
+
+
+def test_limits_are_in_no_key(made: Made) -> None:
+    task = made.point.task
+    other = task.model_copy(update={"limits": Limits(metric_seconds=1.0, metric_memory_gib=0.5)})
+    assert value_key(replace(made.point, task=other), as_metric(trace)) == value_key(made.point, as_metric(trace))
+    assert [s.key(made.place.environment) for s in stacks(other)] == [
+        s.key(made.place.environment) for s in stacks(task)
+    ]
+    assert spec_hash(other) == spec_hash(task)
+
+
+def test_limits_are_the_tasks_unless_the_command_line_says_otherwise(made: Made, tmp_path: Path) -> None:
+    limits = Limits(metric_seconds=7.0, metric_memory_gib=0.5)
+    here = plan(made.point.task.model_copy(update={"limits": limits}), made.place)
+    with Store(tmp_path) as store:
+        for said, seconds in [(None, 7.0), (9.0, 9.0)]:
+            laboratory = Laboratory(store, MagicMock(), said)
+            with patch.object(laboratory, "_points", return_value=[[made.point]]):
+                (job,) = laboratory._jobs([here], {"steps": find_metrics()["steps"]}, None, 2**40)
+            assert (job.limit, job.arguments[3]) == (seconds, 2**29)
+
+
+def takes_memory(run: Run) -> float:
+    return float(torch.ones(2**24).sum())
+
+
+def test_the_peak_of_a_metrics_memory_is_recorded(made: Made) -> None:
+    memory = measured(made, as_metric(takes_memory)).memory
+    assert memory is not None
+    assert 0.9 * 2**26 <= memory < 1.3 * 2**26  # what is resident already is used first
+    memory = measured(made, as_metric(lambda run: 1.0)).memory
+    assert memory is not None
+    assert memory < 2**22
 
 
 def trace(run: Run) -> Estimate:

@@ -1,0 +1,279 @@
+"""What a metric does to its process ends with it: settings, generators, output, working folder, child processes.
+
+A Python process cannot contain everything. What a metric does on purpose to objects that others use (patching torch, a
+thread that stays) lives as long as the process does: that is why metrics from outside this package never share one with
+those of this package (`suite.measuring.measure`). The file system, the network and shared memory are not closed either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from suite.executors import UNUSABLE_PROCESS
+
+_PROCESS = Path("/proc/self")
+_HIDDEN = ("SUITE_DATA_DIR", "SUITE_HOME", "OLDPWD")
+_DEATH_SIGNAL, _SUBREAPER = 1, 36  # of prctl(2)
+
+
+@dataclass
+class Taken:
+    """What a metric took.
+
+    Attributes:
+        memory: bytes beyond what was there at its start, at its peak (resident on a CPU, allocated on CUDA); None where
+            the system does not tell.
+    """
+
+    memory: int | None = None
+
+
+@contextlib.contextmanager
+def isolated(seed: int, device: torch.device) -> Iterator[Taken]:
+    """Run the block as if in a process of its own, with global random generators that begin at `seed`.
+
+    Inside, the working folder is an empty temporary one, output goes nowhere, and the environment does not say where
+    data and store are. Afterwards everything is as before; files in the folder and child processes are gone. Where that
+    cannot be had, this process ends: what comes next must not be blamed.
+    """
+    around = contextlib.ExitStack()
+    for part in (_settings(), warnings.catch_warnings(), _seeded(seed, device), _elsewhere(), _silenced()):
+        around.enter_context(part)
+    taken = around.enter_context(_metered(device))
+    around.enter_context(_childless())
+    try:
+        yield taken
+    finally:
+        try:
+            around.close()
+        except BaseException:  # noqa: BLE001 - whatever it is
+            os._exit(UNUSABLE_PROCESS)
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _let_deterministic(flags: tuple[bool, bool]) -> None:
+    torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
+
+
+def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], object]]:
+    return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
+
+
+def _mask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _collect(enabled: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+
+
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.get_num_threads, torch.set_num_threads),
+    # none was set in a worker; to set the same one again would slow every call
+    (torch.get_default_device, lambda _: torch.set_default_device(None)),
+    (_deterministic, _let_deterministic),
+    _attribute(torch.utils.deterministic, "fill_uninitialized_memory"),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    _attribute(torch.backends.cuda.matmul, "allow_tf32"),
+    *(_attribute(torch.backends.cudnn, name) for name in ("allow_tf32", "benchmark", "deterministic", "enabled")),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
+    (lambda: torch.is_autocast_enabled("cuda"), lambda on: torch.set_autocast_enabled("cuda", on)),
+    (np.geterr, lambda errors: np.seterr(**errors)),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (lambda: list(sys.path), lambda path: sys.path.__setitem__(slice(None), path)),
+    (gc.isenabled, _collect),
+    (_mask, os.umask),
+    (lambda: signal.getitimer(signal.ITIMER_REAL), lambda timer: signal.setitimer(signal.ITIMER_REAL, *timer)),
+    *(
+        (lambda number=number: signal.getsignal(number), lambda old, number=number: signal.signal(number, old))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
+    ),
+)
+"""How to read and how to set what a metric may change of its process."""
+
+
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    before = [read() for read, _ in _SETTINGS]
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)  # nobody can ask whether it is on
+        for (read, let), value in zip(_SETTINGS, before, strict=True):
+            if read() != value:
+                let(value)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The global generators of torch, numpy and Python."""
+    cuda = device.type == "cuda"
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - it is there to be used
+    on_device = torch.cuda.get_rng_state(device) if cuda else None
+    try:
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        if cuda:
+            torch.cuda.manual_seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device, device)
+
+
+@contextlib.contextmanager
+def _elsewhere() -> Iterator[None]:
+    """An empty folder to work in, and an environment that leads nowhere."""
+    environment, temporary = dict(os.environ), tempfile.tempdir
+    here = os.open(".", os.O_RDONLY)
+    Path(tempfile.gettempdir()).mkdir(parents=True, exist_ok=True)  # an earlier metric may have removed it
+    folder = tempfile.mkdtemp(prefix="suite-metric-")
+    try:
+        for name in _HIDDEN:
+            os.environ.pop(name, None)
+        os.environ.update(TMPDIR=folder, PWD=folder)
+        tempfile.tempdir = folder
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        tempfile.tempdir = temporary
+        os.environ.clear()
+        os.environ.update(environment)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Output goes nowhere, whether Python or C writes it."""
+    _flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            for number in kept:
+                os.dup2(nowhere.fileno(), number)
+            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                yield
+    finally:
+        _flush()
+        for number, old in kept.items():
+            os.dup2(old, number)
+            os.close(old)
+
+
+@lru_cache(maxsize=1)
+def _c() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
+def _flush() -> None:
+    """Write what Python and C still hold of the process's own output."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(OSError, ValueError):  # closed: nothing is held
+            if stream is not None:
+                stream.flush()
+    _c().fflush(None)
+
+
+@contextlib.contextmanager
+def _metered(device: torch.device) -> Iterator[Taken]:
+    """Tell afterwards what the block took at its peak."""
+    taken = Taken()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        start: int | None = torch.cuda.memory_allocated(device)
+    else:
+        start = _resident("VmRSS") if _forget_peak() else None
+    try:
+        yield taken
+    finally:
+        if start is not None:
+            peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident("VmHWM")
+            taken.memory = max(0, peak - start)
+
+
+def _forget_peak() -> bool:
+    """Let the kernel's high-water mark of resident memory begin anew; False where it has none."""
+    try:
+        (_PROCESS / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _resident(name: str) -> int:
+    """Bytes of the kernel's count of that name."""
+    lines = (_PROCESS / "status").read_text(encoding="utf-8").splitlines()
+    (line,) = (one for one in lines if one.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
+
+
+@lru_cache(maxsize=1)
+def adopt() -> None:
+    """Let what this process's descendants leave behind be its own children, and none of them outlive it.
+
+    Linux alone can; elsewhere a metric's lingering grandchildren are init's.
+    """
+    if sys.platform == "linux":
+        _c().prctl(_SUBREAPER, 1, 0, 0, 0)
+        os.register_at_fork(after_in_child=lambda: _c().prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
+
+
+@contextlib.contextmanager
+def _childless() -> Iterator[None]:
+    """End the processes that the block began; a copy of this process that comes out of the block ends there."""
+    own, before = os.getpid(), _children()
+    try:
+        yield
+    finally:
+        if os.getpid() != own:
+            os._exit(0)
+        while new := _children() - before:
+            for child in new:
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):  # ended, and reaped by nobody's wish
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+
+
+def _children() -> set[int]:
+    """This process's children, those that have ended among them."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return set()  # the usual case, in one call
+    found = set()
+    for process in _PROCESS.parent.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            if int(process.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(process.parent.name))
+    return found

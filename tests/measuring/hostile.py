@@ -1,0 +1,250 @@
+"""Metrics that do harm, by the file that they come in, and a witness that would notice."""
+
+WITNESS = '''
+
+@metric(title="Witness", family="x", source="x", sign=1)
+def NAME(run: Run) -> dict[str, float]:
+    """Whatever of its process a metric's value may depend on."""
+    return {
+        "torch": float(torch.rand((), dtype=torch.float64)),
+        "numpy": float(np.random.rand()),
+        "random": random.random(),
+        "dtype": float(torch.tensor(0.0).element_size()),
+        "grad": float(torch.is_grad_enabled()),
+        "threads": float(torch.get_num_threads()),
+        "anomaly": float(torch.is_anomaly_enabled()),
+        "folder": float(len(os.listdir("."))),
+        "environment": float(sum(name in os.environ for name in ("SUITE_HOME", "SUITE_DATA_DIR", "LEFT"))),
+        "weights": float(run.weights.sum()) + float(run.initial.sum()),
+        "inputs": float(run.inputs.sum()) + float(run.targets.sum()),
+        "loss": run.training_loss(),
+        "logits": float(run.logits().norm()),
+    }
+'''
+
+HEAD = """\
+import ctypes, mmap, os, random, shutil, signal, subprocess, sys, time, warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from suite.metrics import Run, metric
+
+
+def hostile(function):
+    return metric(title=function.__name__ + "!", family="x", source="x", sign=1)(function)
+"""
+
+# each is measured, with a value or with a reason, in the process of all others of the file and of the witness after it
+MEDDLERS = """
+
+@hostile
+def a_raises(run):
+    raise RuntimeError("no luck")
+
+
+@hostile
+def a_undefined(run):
+    raise ValueError("undefined here")
+
+
+@hostile
+def b_not_a_number(run):
+    return float("nan")
+
+
+@hostile
+def b_infinite(run):
+    return float("inf")
+
+
+@hostile
+def b_wrong_type(run):
+    return torch.ones(())
+
+
+@hostile
+def c_changes_its_run(run):
+    for tensor in (run.weights, run.initial, run.inputs, run.targets, run.curve):
+        tensor.zero_()
+    problem = run.whole.args[0]
+    for tensor in (*problem.model.module.parameters(), problem.train.inputs, problem.train.targets):
+        with torch.no_grad():
+            tensor.zero_()
+    run.task.grid["seed"] = []
+    return 1.0
+
+
+@hostile
+def c_changes_settings(run):
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(7)
+    torch.autograd.set_detect_anomaly(True)
+    np.seterr(all="raise")
+    warnings.simplefilter("error")
+    sys.setrecursionlimit(200)
+    os.umask(0o777)
+    return 1.0
+
+
+@hostile
+def c_changes_environment(run):
+    os.environ.clear()
+    os.environ["LEFT"] = "1"
+    os.chdir("/")
+    return 1.0
+
+
+@hostile
+def d_writes(run):
+    Path("left-behind.txt").write_text("x" * 1000)
+    Path("folder").mkdir()
+    Path("folder/left-behind.txt").write_text("x")
+    return float(len(os.listdir(".")))
+
+
+@hostile
+def d_removes_its_folder(run):
+    folder = Path.cwd()
+    assert folder.name.startswith("suite-metric-")  # the one thing that this must not remove is anything else
+    shutil.rmtree(folder)
+    return 1.0
+
+
+@hostile
+def e_prints(run):
+    for _ in range(4):
+        print("noise " * 200_000)
+        print("noise " * 200_000, file=sys.stderr)
+        os.write(1, b"noise " * 200_000)
+        os.write(2, b"noise " * 200_000)
+    ctypes.CDLL(None).puts(b"noise from C")
+    sys.__stdout__.write("noise held back")
+    return 1.0
+
+
+@hostile
+def f_forks(run):
+    if os.fork() == 0:
+        time.sleep(600)
+        os._exit(0)
+    return 1.0
+
+
+@hostile
+def f_forks_twice(run):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+    return 1.0
+
+
+@hostile
+def f_comes_back_twice(run):
+    return float(os.fork() > 0)
+
+
+@hostile
+def f_leaves_a_process(run):
+    subprocess.Popen(["sleep", "600"])
+    return 1.0
+
+
+@hostile
+def g_leaves(run):
+    sys.exit(0)
+
+
+@hostile
+def g_interrupts(run):
+    raise KeyboardInterrupt
+
+
+@hostile
+def h_hoards(run):
+    return float(len(bytearray(100 * 2**30)))
+
+
+@hostile
+def h_hoards_in_torch(run):
+    return float(torch.ones(100 * 2**30, dtype=torch.uint8).sum())
+
+
+@hostile
+def i_sets_an_alarm(run):
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(9))
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    return 1.0
+"""
+
+KILLERS = """
+
+@hostile
+def a_dies(run):
+    os._exit(7)
+
+
+@hostile
+def b_dies_quietly(run):
+    os._exit(0)
+
+
+@hostile
+def c_faults(run):
+    ctypes.string_at(0)
+
+
+@hostile
+def d_hangs(run):
+    while True:
+        pass
+
+
+@hostile
+def e_hangs_deaf(run):
+    if os.fork() == 0:
+        time.sleep(600)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+@hostile
+def f_closes_everything(run):
+    os.closerange(0, 1000)
+    return 1.0
+"""
+
+# measured before the third witness, which comes in a file of its own
+PATCHER = """
+
+def nothing(*_, **__):
+    return torch.zeros(())
+
+
+@hostile
+def a_patches(run):
+    torch.Tensor.sum = torch.Tensor.norm = torch.rand = nothing
+    np.random.rand = lambda: 0.0
+    Run.training_loss = Run.logits = nothing
+    return float(run.weights.sum())
+"""
+
+
+def witness(name: str) -> str:
+    """A witness of that name, as a part of a metric file."""
+    return WITNESS.replace("NAME", name)
+
+
+FILES = {
+    "meddlers.py": HEAD + MEDDLERS + witness("z_first"),
+    "killers.py": HEAD + KILLERS + witness("z_second"),
+    "patcher.py": HEAD + PATCHER,
+    "apart.py": HEAD + witness("z_third"),
+}
+
+CALM = {"calm.py": HEAD + "".join(witness(name) for name in ("z_first", "z_second", "z_third"))}

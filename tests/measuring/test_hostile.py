@@ -1,0 +1,210 @@
+"""Hostile metrics through the real workers: each is tried and recorded, and no other value changes by a bit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from suite.executors import LocalExecutor
+from suite.measuring.measure import Laboratory, Plan, plan, value_key
+from suite.measuring.place import WORKER_VARIABLES, Place
+from suite.metrics import Metric, find_metrics
+from suite.progress import Board
+from suite.publishing import failures
+from suite.spec.task import TaskSpec
+from suite.store import Store, StoredValue
+from tests.command import TINY_TRAJECTORY
+from tests.measuring.hostile import CALM, FILES
+
+HONEST = ("distance_from_initialisation", "random_number", "training_loss", "weight_norm")
+LIMIT = 4.0
+GRID = {"training.optimizer.learning_rate": [0.03, 0.3]}
+
+
+def tiny() -> Plan:
+    """Two cells, no probes."""
+    spec = yaml.safe_load(TINY_TRAJECTORY) | {"grid": GRID, "probes": {}, "limits": {"metric_seconds": LIMIT}}
+    spec["training"] |= {"steps": 5, "checkpoints": {"kind": "final"}}
+    return plan(TaskSpec.model_validate(spec), Place.of("cpu", "float32"))
+
+
+@contextlib.contextmanager
+def workers() -> Iterator[LocalExecutor]:
+    with LocalExecutor(2, WORKER_VARIABLES) as made:
+        yield made
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was measured, by metric and run (its components in order)."""
+
+    rows: dict[tuple[str, str], tuple[StoredValue, ...]]
+    lines: list[str]
+
+    def of(self, metric: str) -> list[StoredValue]:
+        return [row for (name, _), rows in self.rows.items() if name == metric for row in rows]
+
+    def values(self, metric: str) -> list[tuple[str, str, str, float | None]]:
+        return [(row.run_id, row.component, row.status, row.value) for row in self.of(metric)]
+
+
+def measured(folder: Path, home: Path, files: dict[str, str]) -> Done:
+    """A copy of a trained store, measured with metric files and the honest metrics of this package."""
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    found = find_metrics([Path(name) for name in files])  # relative, as on the command line
+    metrics = {name: one for name, one in found.items() if one.origin or name in HONEST}
+    shutil.copytree(home, folder / "store")
+    with Store(Path("store"), writing=True) as store, Board(Console(quiet=True), quiet=True) as board:
+        with workers() as executor:
+            Laboratory(store, board).measure([tiny()], metrics, executor)
+        return Done(recorded(store, metrics), failures(tiny(), store, metrics))
+
+
+def recorded(store: Store, metrics: dict[str, Metric]) -> dict[tuple[str, str], tuple[StoredValue, ...]]:
+    laboratory = Laboratory(store, Board(Console(quiet=True), quiet=True))
+    points = [point for points in laboratory._points(tiny()) for point in points]
+    return {(m.name, p.run_id): store.values(value_key(p, m)) for m in metrics.values() for p in points}
+
+
+@dataclass(frozen=True)
+class Both:
+    """With and without hostile metrics; the folders of the user and of temporary files; what was printed."""
+
+    calm: Done
+    hostile: Done
+    folder: Path
+    temporary: Path
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    home, calm, user, temporary = (tmp_path_factory.mktemp(name) for name in ("home", "calm", "user", "temporary"))
+    output = tmp_path_factory.mktemp("output") / "output"
+    with pytest.MonkeyPatch.context() as patch, output.open("w+") as file:
+        patch.setenv("SUITE_HOME", str(user))
+        patch.setenv("SUITE_DATA_DIR", str(user))
+        with Store(home, writing=True) as store, workers() as executor:
+            Laboratory(store, Board(Console(quiet=True), quiet=True)).train([tiny()], executor)
+        patch.chdir(calm)
+        without = measured(calm, home, CALM)
+        patch.chdir(user)
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        with redirected(file.fileno()):
+            hostile = measured(user, home, FILES)
+        yield Both(without, hostile, user, temporary, output.read_text())
+
+
+@contextlib.contextmanager
+def redirected(to: int) -> Iterator[None]:
+    """The output that workers inherit goes there."""
+    kept = {number: os.dup(number) for number in (1, 2)}
+    for number in kept:
+        os.dup2(to, number)
+    try:
+        yield
+    finally:
+        for number, old in kept.items():
+            os.dup2(old, number)
+            os.close(old)
+
+
+@pytest.mark.parametrize(
+    ("metric", "status", "reason"),
+    [
+        ("a_raises", "failed", "RuntimeError: no luck"),
+        ("a_undefined", "undefined", "ValueError: undefined here"),
+        ("b_not_a_number", "failed", "returned nan ± None"),
+        ("b_infinite", "failed", "returned inf ± None"),
+        ("b_wrong_type", "failed", "returned Tensor, not a number"),
+        ("g_leaves", "failed", "SystemExit: 0"),
+        ("g_interrupts", "failed", "KeyboardInterrupt: "),
+        ("h_hoards", "failed", "MemoryError: "),
+        ("h_hoards_in_torch", "failed", "RuntimeError: [enforce fail at alloc_cpu.cpp"),
+        ("a_dies", "died", "its process died (exit code 7)"),
+        ("b_dies_quietly", "died", "its process died (exit code 0)"),
+        ("c_faults", "died", "its process died (exit code -11)"),
+        ("d_hangs", "timeout", "took longer than 4 s"),
+        ("e_hangs_deaf", "timeout", "took longer than 4 s"),
+        ("f_closes_everything", "died", "what it did to its process could not be undone"),
+    ],
+)
+def test_it_was_tried_everywhere_and_its_reason_recorded(both: Both, metric: str, status: str, reason: str) -> None:
+    rows = both.hostile.of(metric)
+    assert [(row.status, row.value) for row in rows] == [(status, None)] * 2
+    assert all(row.reason.startswith(reason) for row in rows), rows
+    assert any(f"{metric}: " in line and reason in line for line in both.hostile.lines)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "c_changes_its_run",
+        "c_changes_settings",
+        "c_changes_environment",
+        "d_removes_its_folder",
+        "e_prints",
+        "f_forks",
+        "f_forks_twice",
+        "f_comes_back_twice",
+        "f_leaves_a_process",
+        "i_sets_an_alarm",
+    ],
+)
+def test_what_does_harm_has_its_value_all_the_same(both: Both, metric: str) -> None:
+    assert [(row.status, row.value) for row in both.hostile.of(metric)] == [("ok", 1.0)] * 2
+
+
+@pytest.mark.parametrize("metric", [*HONEST, "z_first", "z_second", "z_third"])
+def test_no_other_value_changes_by_a_bit(both: Both, metric: str) -> None:
+    """The first witness is in the meddlers' process, the second in the killers', the third follows a patch."""
+    calm = both.calm.values(metric)
+    assert {status for _, _, status, _ in calm} == {"ok"}
+    assert len(calm) == (26 if metric.startswith("z_") else 2)
+    assert both.hostile.values(metric) == calm
+
+
+def test_a_metric_finds_nothing_of_the_suite_around_it(both: Both) -> None:
+    found = {row.component: row.value for row in both.hostile.of("z_first")}
+    assert (found["folder"], found["environment"]) == (0.0, 0.0)
+    assert [row.value for row in both.hostile.of("d_writes")] == [2.0, 2.0]
+
+
+def test_a_patch_ends_with_its_file(both: Both) -> None:
+    assert [row.value for row in both.hostile.of("a_patches")] == [0.0, 0.0]
+    assert all(row.value for row in both.hostile.of("z_third") if row.component in ("weights", "loss", "logits"))
+
+
+def test_nothing_is_left_behind(both: Both) -> None:
+    names = {path.name for path in both.folder.rglob("*") if "__pycache__" not in str(path)}
+    assert not any("left" in name for name in names)
+    assert {path.name for path in both.folder.iterdir()} <= {*FILES, "store", "__pycache__"}
+    assert list(both.temporary.iterdir()) == []
+    assert "noise" not in both.printed
+    assert sleepers(both.temporary) == []
+
+
+def sleepers(temporary: Path) -> list[str]:
+    """Processes that still work in the folder of a metric, which is gone by now."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str((process / "cwd").readlink()).startswith(str(temporary)):
+                found.append(process.name)
+    return found
+
+
+def test_what_a_metric_took_is_recorded(both: Both) -> None:
+    for metric in (*HONEST, "z_first"):
+        assert all(row.memory is not None and 0 <= row.memory < 2**30 for row in both.hostile.of(metric))
+        assert all(0 < row.seconds < LIMIT for row in both.hostile.of(metric))
