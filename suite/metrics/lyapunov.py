@@ -90,9 +90,15 @@ def lyapunov_dimension(run: Run) -> float:
     The Kaplan–Yorke dimension, by its formula; the dimension of the whole state if no Λ_j is negative.
 
     Raises:
-        ValueError: the exponents that were followed are not all and have no negative sum yet.
+        ValueError: the exponents that were followed are not all and have no negative sum yet; or λ₁ is negative by less
+            than 1 / steps: a flat direction, whose exponent is zero, would decide between 0 and a large number.
     """
-    return multi_step_dimension(run.exponents.exponents, run.exponents.size)
+    found = run.exponents
+    if -1 / found.steps < float(found.exponents[0]) < 0:
+        raise ValueError(
+            f"{found.steps} steps do not tell the top exponent, {float(found.exponents[0]):.2g}, from zero"
+        )
+    return multi_step_dimension(found.exponents, found.size)
 
 
 def _positive(found: Exponents) -> list[float]:

@@ -16,12 +16,13 @@ from suite.metrics.probed.exponents import Exponents
 from suite.spec import probes as spec
 from suite.spec.training import AdamW
 
-_WARMUP = 5
-"""One part in so many of the trajectory comes first, to turn the frame into place; it is not counted."""
+_WARMUP = 0.5
+"""So many times as many steps come first, to turn the frame into place, and are not counted. With momentum μ a random
+frame first grows by up to 1 / (1 − μ), as velocities turn into displacements: that is no exponent."""
 
 
 def _measure(subject: Subject, budget: spec.Exponents) -> dict[str, Tensor]:
-    """Benettin's exponents over `steps` steps of the run's own training, after a warm-up of a fifth as many.
+    """Benettin's exponents over `steps` steps of the run's own training, after a warm-up of half as many.
 
     The state is the optimizer's: w, (w, v) with momentum, (w, m, s) of AdamW, each as the checkpoint has it. The maps
     are those of the run's own minibatches, in its order, at the learning rates of its schedule: these are the exponents
@@ -31,7 +32,7 @@ def _measure(subject: Subject, budget: spec.Exponents) -> dict[str, Tensor]:
         ValueError: the checkpoint has no state (its run diverged), the trajectory or a derivative leaves to infinity,
             or all exponents are asked for of too large a state.
     """
-    warmup = budget.steps // _WARMUP
+    warmup = int(budget.steps * _WARMUP)
     state = optimizer_state(subject, getattr(torch, budget.dtype))
     count = None if budget.leading == "all" else min(budget.leading, len(state))
     maps = optimizer_maps(subject, budget.steps + warmup, state.dtype)
