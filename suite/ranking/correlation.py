@@ -14,7 +14,9 @@ LEAST = 3
 """Fewer points than this have no τ: two are always ±1."""
 
 _CHUNK = 4_000_000
-"""Numbers in one block of pair weights: 32 MB."""
+"""Numbers in one block of pair weights: 32 MB at most."""
+_EXACT = 2**24
+"""Whole numbers below this are exact in float32, and twice as fast."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Pairs:
         total: `T × P`, how many pairs the gap orders.
         few: `M`, whether fewer than `LEAST` networks have a value.
         first, second: `P`, the two clusters.
+        most: no resample has more pairs of networks.
     """
 
     agree: Vector
@@ -39,6 +42,7 @@ class Pairs:
     few: NDArray[np.bool_]
     first: Numbers
     second: Numbers
+    most: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def count_pairs(x: Vector, y: Vector, numbers: Numbers) -> Pairs:
     """
     y = y if y.shape[1] >= LEAST else np.zeros_like(y)
     order = np.argsort(numbers, kind="stable")
-    x, y = np.where(np.isfinite(x), x, np.nan)[:, order], y[:, order]
+    x, y = np.ascontiguousarray(np.where(np.isfinite(x), x, np.nan)[:, order]), np.ascontiguousarray(y[:, order])
     starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
     first, second = np.triu_indices(len(starts))
     fold = _Fold(starts, first, second)
@@ -86,7 +90,8 @@ def count_pairs(x: Vector, y: Vector, numbers: Numbers) -> Pairs:
         agree[m], metric[m] = fold(signs * y_signs), fold(np.abs(signs))
         if not known[m].all():
             gap[m] = fold(np.abs(y_signs) * np.outer(known[m], known[m]))
-    return Pairs(agree, metric, gap, total, known.sum(1) < LEAST, first, second)
+    most = (len(starts) * int(np.bincount(numbers).max(initial=0))) ** 2
+    return Pairs(agree, metric, gap, total, known.sum(1) < LEAST, first, second, most)
 
 
 @dataclass(frozen=True)
@@ -118,10 +123,8 @@ def draw_kendall(pairs: Pairs, counts: Vector, chosen: NDArray[np.bool_] | None 
         chosen: `P`, which pairs of clusters count; None: all.
     """
     chosen = np.ones(len(pairs.first), dtype=bool) if chosen is None else chosen
-    agree = _weighted(pairs, pairs.agree, counts, chosen)
-    metric = _weighted(pairs, pairs.metric, counts, chosen)[:, None]
-    total = _weighted(pairs, pairs.total, counts, chosen)
-    gap = _weighted(pairs, pairs.gap, counts, chosen)
+    sums = (pairs.agree, pairs.metric[:, None], pairs.total[None], pairs.gap)
+    agree, metric, total, gap = _weighted(pairs, [part[..., chosen] for part in sums], counts, chosen)
     tau = tau_b(agree, metric, gap)
     tau[pairs.few] = np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -135,13 +138,19 @@ def tau_b(agree: Vector, metric: Vector, gap: Vector) -> Vector:
     return np.where(gap == 0, np.nan, np.where(metric == 0, 0.0, tau))
 
 
-def _weighted(pairs: Pairs, sums: Vector, counts: Vector, chosen: NDArray[np.bool_]) -> Vector:
-    """Σ over pairs of clusters of `counts[r, first] · counts[r, second]` times the sums: `… × R`."""
-    first, second, sums = pairs.first[chosen], pairs.second[chosen], sums[..., chosen]
+def _weighted(pairs: Pairs, sums: list[Vector], counts: Vector, chosen: NDArray[np.bool_]) -> list[Vector]:
+    """Σ over pairs of clusters of `counts[r, first] · counts[r, second]` times each of the sums: `… × R`."""
+    kind = np.float32 if pairs.most < _EXACT else np.float64
+    stacked = np.concatenate([part.reshape(-1, part.shape[-1]) for part in sums]).astype(kind)
+    first, second, drawn = pairs.first[chosen], pairs.second[chosen], counts.T.astype(kind)
     size = max(1, _CHUNK // max(1, len(first)))
-    parts = [counts[start : start + size] for start in range(0, len(counts), size)]
-    made = [sums @ (part[:, first] * part[:, second]).T for part in parts]
-    return np.concatenate(made, axis=-1) if made else np.zeros((*sums.shape[:-1], 0))
+    made = np.empty((len(stacked), len(counts)))
+    for start in range(0, len(counts), size):
+        part = np.ascontiguousarray(drawn[:, start : start + size])
+        made[:, start : start + size] = stacked @ (part[first] * part[second])
+    ends = np.cumsum([part.size // max(1, part.shape[-1]) for part in sums])
+    split = np.split(made, ends[:-1])
+    return [rows.reshape(*part.shape[:-1], len(counts)) for rows, part in zip(split, sums, strict=True)]
 
 
 def defined_mean(values: Vector) -> Vector:

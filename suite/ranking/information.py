@@ -14,8 +14,8 @@ from suite.ranking.correlation import Numbers, Vector, defined_mean
 LARGEST = 2
 """Hyperparameters that are held fixed at once, at most: Jiang et al. 2019, section 2.2.3."""
 NULLS = 10
-_CHUNK = 4_000_000
-"""Pairs in one block: 16 MB of float32."""
+_CHUNK = 1_000_000
+"""Pairs in one block: 4 MB of float32, what a cache holds."""
 
 
 def subsets(hyperparameters: list[str], largest: int = LARGEST) -> list[tuple[str, ...]]:
@@ -53,33 +53,35 @@ def conditional_information(x: Vector, y: Vector, sets: list[Numbers]) -> Vector
     Returns:
         `M`, in [0, 1]; NaN where no pair is left.
     """
+    x = np.ascontiguousarray(x)  # what is compared takes the layout of x, and is summed by rows
     size = max(1, _CHUNK // max(1, len(y) ** 2))
     made = [_information(x[start : start + size], y, sets) for start in range(0, len(x), size)]
     return np.concatenate(made) if made else np.zeros(0)
 
 
 def _information(x: Vector, y: Vector, sets: list[Numbers]) -> Vector:
-    above = y[:, None] > y[None, :]
-    more = _indicator(x[:, :, None] > x[:, None, :], above)
-    less = _indicator(x[:, :, None] < x[:, None, :], above)
-    tied = _indicator(x[:, :, None] == x[:, None, :], above)
+    above, known = y[:, None] > y[None, :], np.isfinite(x)
+    every = known[:, :, None] & known[:, None, :] if not known.all() else np.ones((1, 1, 1), dtype=bool)
+    total = _by_cell(every & above, sets)
+    more = _by_cell((x[:, :, None] > x[:, None, :]) & above, sets)
+    equal = (x[:, :, None] == x[:, None, :]) & above
+    # most metrics have no ties, and to count none is what takes time
+    tied = _by_cell(equal, sets) if equal.any() else [np.zeros_like(part) for part in more]
     scores = []
-    for codes in sets:
+    for all_pairs, upper, ties in zip(total, more, tied, strict=True):
         # rows: g_i > g_j; the pair (j, i), in the mirrored cell, says the same with everything turned round
-        upper = np.stack([_by_cell(part, codes) for part in (more, tied, less)], axis=-1)
-        lower = upper.swapaxes(1, 2)[..., ::-1]
-        scores.append(_ratio(np.stack([upper, lower], axis=-2)))
+        symbols = np.stack([upper, ties, all_pairs - upper - ties], axis=-1)
+        scores.append(_ratio(np.stack([symbols, symbols.swapaxes(1, 2)[..., ::-1]], axis=-2)))
     return np.min(scores, axis=0) if scores else np.full(len(x), np.nan)
 
 
-def _indicator(metric: NDArray[np.bool_], gap: NDArray[np.bool_]) -> NDArray[np.float32]:
-    return (metric & gap).astype(np.float32)
-
-
-def _by_cell(pairs: NDArray[np.float32], codes: Numbers) -> Vector:
-    """How many pairs are in each cell of two networks, `M × n × n` to `M × K × K`."""
-    belongs = (codes[:, None] == np.arange(int(codes.max(initial=-1)) + 1)).astype(np.float32)
-    return np.asarray(belongs.T @ (pairs @ belongs), dtype=float)
+def _by_cell(pairs: NDArray[np.bool_], sets: list[Numbers]) -> list[Vector]:
+    """How many pairs `M × n × n` are in each cell of two networks, `M × K × K` for each set."""
+    m, n, _ = pairs.shape
+    belongs = [(codes[:, None] == np.arange(int(codes.max(initial=-1)) + 1)).astype(np.float32) for codes in sets]
+    summed = pairs.reshape(m * n, n).astype(np.float32) @ np.concatenate(belongs, axis=1)
+    parts = np.split(summed.reshape(m, n, -1), np.cumsum([part.shape[1] for part in belongs])[:-1], axis=2)
+    return [np.asarray(own.T @ part, dtype=float) for own, part in zip(belongs, parts, strict=True)]
 
 
 def _ratio(counts: Vector) -> Vector:
@@ -125,10 +127,10 @@ def pgdl_score(x: Vector, y: Vector, sets: list[Numbers]) -> Vector:
         sets: the cell of each network for each S.
     """
     gap, metric = y[:, None] > y[None, :], x[:, :, None] > x[:, None, :]
+    parts = [gap & metric, gap & ~metric, ~gap & metric, ~gap & ~metric]
     scores = []
-    for codes in sets:
-        parts = [(gap & metric), (gap & ~metric), (~gap & metric), (~gap & ~metric)]
-        counts = np.stack([_by_cell(part.astype(np.float32), codes) for part in parts], axis=-1)
+    for quarters in zip(*[_by_cell(part, sets) for part in parts], strict=True):
+        counts = np.stack(quarters, axis=-1)
         occupied = counts.sum(-1, keepdims=True)
         shares = np.divide(counts, occupied, out=np.zeros_like(counts), where=occupied > 0)
         scores.append(_ratio(shares.reshape(*shares.shape[:-1], 2, 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -92,11 +93,18 @@ class TaskRanking:
 
     def has_values(self, metric: str) -> bool:
         """Whether the metric was measured on the task and has a value somewhere in it."""
-        return bool((self.rows.loc[self.rows["metric"] == metric, "n"] > 0).any())
+        return self._known.get(metric, (False, True))[0]
 
     def lacks_values(self, metric: str) -> bool:
         """Whether a value of the metric is missing somewhere, or all of them are."""
-        return not self.has_values(metric) or bool((self.rows.loc[self.rows["metric"] == metric, "failed"] > 0).any())
+        return self._known.get(metric, (False, True))[1]
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[bool, bool]]:
+        """Of each metric: whether it has values, and whether it lacks any."""
+        has = (self.rows["n"] > 0).groupby(self.rows["metric"]).any()
+        lacks = (self.rows["failed"] > 0).groupby(self.rows["metric"]).any() | ~has
+        return {str(name): (bool(has[name]), bool(lacks[name])) for name in has.index}
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def synthetic(number: int) -> TaskResults:
     for i in range(5, METRICS, 10):
         columns[f"m{i:02d}"] = columns[f"m{i:02d}"].where(random.random(RUNS) > 0.1)
     values = frame[["run_id", "step"]].assign(**columns).melt(["run_id", "step"], var_name="metric")
+    values["status"] = np.where(values["value"].notna(), "ok", "failed")
     described = {"title": "Made up", "family": "made up", "source": "here", "sign": 1}
     metrics = pd.DataFrame([described | {"name": f"m{i:02d}", "trivial": i < 6} for i in range(METRICS)])
     provenance = {"targets": ["accuracy_gap", "loss_gap"], "factors": ["eta", "b", "seed"], "include": {}}
@@ -63,7 +64,9 @@ def whole() -> dict[str, float]:
 @pytest.mark.usefixtures("asked_for")
 def test_twenty_tasks_of_sixty_metrics_take_less_than_a_minute() -> None:
     script = "import json; from tests.bench.test_bench_ranking import whole; print(json.dumps(whole()))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, check=True
+    )
     seconds = json.loads(done.stdout)
     print(f"\n{TASKS} tasks × {METRICS} metrics × {RUNS} runs: {seconds}")
     assert sum(seconds.values()) < LIMIT
