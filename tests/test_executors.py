@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -83,6 +84,21 @@ def poisoned(progress: Progress) -> None:
     Place.of("cuda:0", "float32").leave_if_unusable()
 
 
+def leave_without_a_word(progress: Progress) -> None:
+    os._exit(0)
+
+
+def load_and_hang(progress: Progress) -> None:
+    time.sleep(2)
+    progress(0, 2)
+    progress(1, 2)
+    time.sleep(60)
+
+
+def whereabouts(progress: Progress) -> tuple[int, str]:
+    return os.getpid(), tempfile.gettempdir()
+
+
 def threads(progress: Progress) -> str | None:
     return os.environ.get("OMP_NUM_THREADS")
 
@@ -155,6 +171,31 @@ def test_how_far_a_job_had_come_when_it_died_is_told(executor: LocalExecutor) ->
 def test_a_worker_whose_device_is_broken_goes_and_says_why(executor: LocalExecutor) -> None:
     outcome = one(executor, Job("g", poisoned, ()))
     assert (outcome.status, outcome.reason) == ("died", "a device error left its process unusable")
+
+
+def test_a_worker_that_exits_as_if_all_were_well_has_died(executor: LocalExecutor) -> None:
+    outcome = one(executor, Job("g", leave_without_a_word, (), limit=60.0))
+    assert (outcome.status, outcome.reason) == ("died", "its process died (exit code 0)")
+    assert one(executor, Job("g", double, (1,))).result == 2
+
+
+def test_grace_is_for_what_comes_before_the_first_report(executor: LocalExecutor) -> None:
+    outcome = one(executor, Job("g", load_and_hang, (), limit=1.0, grace=30.0))
+    assert (outcome.status, outcome.fraction) == ("timeout", 0.5)
+    outcome = one(executor, Job("g", load_and_hang, (), limit=1.0))
+    assert outcome.status == "timeout"
+    assert outcome.fraction < 0.01
+
+
+def test_renewed_workers_are_other_processes_and_no_file_of_theirs_is_left() -> None:
+    with LocalExecutor(1) as executor:
+        first, folder = one(executor, Job("g", whereabouts, ())).result
+        executor.renew()
+        second, same = one(executor, Job("g", whereabouts, ())).result
+        assert first != second
+        assert Path(same).is_dir()
+    assert folder == same
+    assert not Path(folder).exists()
 
 
 def test_jobs_are_revised_when_their_turn_comes() -> None:
