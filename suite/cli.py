@@ -25,6 +25,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+new = typer.Typer(help="Files to begin with.", no_args_is_help=True)
+app.add_typer(new, name="new")
+
 Tasks = Annotated[
     list[str] | None, typer.Argument(help="Task files, names or folders; default: tasks/quick", show_default=False)
 ]
@@ -43,6 +46,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no tables")]
 Root = Annotated[Path, typer.Option(help="Folder of the task files")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs")]
 
+Folder = Annotated[Path, typer.Option(help="Where to write it")]
+
+_HERE = Path()
 _TASKS = Path("tasks")
 _QUICK = _TASKS / "quick"
 _MOST_WORKERS_PER_CORE = 4
@@ -158,16 +164,75 @@ def publish(
     tasks: Tasks = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
-    metric: Metrics = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Add this metric's values (a name, or a file), and no others")
+    ] = None,
     yes: Yes = False,
     results: Annotated[Path, typer.Option(help="Where published results live")] = _RESULTS,
 ) -> None:
-    """Write finished tasks from the local store into reports/results."""
+    """Write finished tasks from the local store into reports/results, or a metric's values into those written."""
     from suite import pipeline
 
-    options = _options(device, dtype, None, metric, yes, False)
-    for folder in pipeline.publish(_paths(tasks), options, results):
-        print(folder)
+    options = _options(device, dtype, None, None, yes, False)
+    if metric:
+        written = pipeline.publish_metrics(_paths(tasks), metric, options, results)
+    else:
+        written = pipeline.publish(_paths(tasks), options, results)
+    for path in written:
+        print(path)
+
+
+@app.command()
+def check(
+    metrics: Annotated[list[str] | None, typer.Argument(help="Files that define metrics, or names of metrics")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="On these tasks instead of the quick suite")] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Only what takes seconds: nothing is trained but a trial")
+    ] = False,
+    against: Annotated[Path | None, typer.Option(help="Compare with these published results")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="The metrics of which the file or published values changed since this commit")
+    ] = None,
+    allow_duplicate: Annotated[
+        bool, typer.Option("--allow-duplicate", help="Let a metric pass that orders all networks as another one does")
+    ] = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    workers: Workers = None,
+    metric_limit: Limit = None,
+    quiet: Quiet = False,
+) -> None:
+    """All that CI asks of a metric: file, test, a trial, values, place, relatives; exit 1 if something is wrong."""
+    from suite import pipeline
+    from suite.submission.check import Terms
+    from suite.submission.subject import words_of
+
+    words = words_of(metrics or [], since, Path())
+    if not words:
+        print(f"no metric and no published values changed since {since}")
+        return
+    options = _options(device, dtype, workers, None, False, quiet, metric_limit)
+    tasks = [] if fast else _to_work_on(task)
+    if not pipeline.check(tasks, words, options, Terms(against, allow_duplicate), _console()):
+        raise typer.Exit(1)
+
+
+@new.command("metric")
+def new_metric(
+    name: Annotated[str, typer.Argument(help="Of its function, like largest_weight")], folder: Folder = _HERE
+) -> None:
+    """A file to begin a metric with, and its test."""
+    from suite.submission import new
+
+    _began(new.new_metric(name, folder), new.after_metric(name, folder))
+
+
+@new.command("task")
+def new_task(name: Annotated[str, typer.Argument(help="Like my/digits-grid")], folder: Folder = _HERE) -> None:
+    """A file to begin a task with."""
+    from suite.submission import new
+
+    _began(new.new_task(name, folder), new.after_task(name, folder))
 
 
 @app.command()
@@ -374,6 +439,11 @@ def _console() -> Any:
     from rich.console import Console
 
     return Console()
+
+
+def _began(written: list[Path], then: list[str]) -> None:
+    for line in (*written, "", *then):
+        print(line)
 
 
 def _lost(lines: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +23,10 @@ from suite.reporting.spectrum import draw_spectrum
 from suite.spec.loading import load_task
 from suite.spec.task import TaskSpec
 from suite.store import Store
+from suite.submission.check import Terms, add_values, first_reports
+from suite.submission.findings import print_reports
+from suite.submission.publish import publish_metrics as add_metrics
+from suite.submission.subject import subject_of
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,30 @@ def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path
     check_names(plans, results)
     with Store(options.home) as store:
         return [write_results(p, store, metrics, results) for p in plans]
+
+
+def publish_metrics(tasks: Sequence[Path], words: Sequence[str], options: Options, results: Path) -> list[Path]:
+    """Add the values of metrics (names or files) to tasks already published in `results`; returns what was written."""
+    subject = subject_of(words)
+    with Store(options.home) as store:
+        return add_metrics(_plans(tasks, options), store, subject.metrics, results)
+
+
+def check(tasks: Sequence[Path], words: Sequence[str], options: Options, terms: Terms, console: Console) -> bool:
+    """All that CI asks of metrics (names or files), on tasks; without any, what takes seconds. Whether all is well."""
+    subject = subject_of(words)
+    options = replace(options, metric_files=subject.files)
+    if terms.against is not None and not terms.against.is_dir():
+        raise BadInput(f"--against {terms.against}: there is no such folder of published results")
+    if not tasks:
+        return print_reports(console, first_reports(subject, options.metric_limit))
+    with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
+        reports = first_reports(subject, options.metric_limit)
+        _train(laboratory, plans, options)
+        _measure(laboratory, plans, metrics, options)
+        _write(laboratory.store, plans, metrics, options.results)
+        add_values(reports, subject, plans, laboratory.store, options.results, terms)
+    return print_reports(console, reports)
 
 
 def spectrum(
