@@ -23,7 +23,7 @@ def control(results: list[TaskResults]) -> dict[str, float]:
     No metric can do this: none is given the gaps. It says what the ranking makes of a predictor that is known to be
     good. A score near 0 would mean that the tasks are too small or too noisy to tell a good metric from a bad one.
     """
-    rankings = [rank_task(_with_oracle(result)) for result in results]
+    rankings = [rank_task(_with_oracle(result), permutations=0) for result in results]
     table = rank_overall(rankings)
     return {name: float(table[name].to_numpy(float)[0]) for name in ("score", "low", "high")}
 

@@ -141,15 +141,17 @@ def tau_b(agree: Vector, metric: Vector, gap: Vector) -> Vector:
 def _weighted(pairs: Pairs, sums: list[Vector], counts: Vector, chosen: NDArray[np.bool_]) -> list[Vector]:
     """Σ over pairs of clusters of `counts[r, first] · counts[r, second]` times each of the sums: `… × R`."""
     kind = np.float32 if pairs.most < _EXACT else np.float64
-    stacked = np.concatenate([part.reshape(-1, part.shape[-1]) for part in sums]).astype(kind)
-    first, second, drawn = pairs.first[chosen], pairs.second[chosen], counts.T.astype(kind)
+    first, second = pairs.first[chosen], pairs.second[chosen]
+    sizes = [int(np.prod(part.shape[:-1])) for part in sums]
+    stacked = np.concatenate([part.reshape(rows, len(first)) for part, rows in zip(sums, sizes, strict=True)])
+    stacked = stacked.astype(kind)
+    drawn = counts.T.astype(kind)
     size = max(1, _CHUNK // max(1, len(first)))
     made = np.empty((len(stacked), len(counts)))
     for start in range(0, len(counts), size):
         part = np.ascontiguousarray(drawn[:, start : start + size])
         made[:, start : start + size] = stacked @ (part[first] * part[second])
-    ends = np.cumsum([part.size // max(1, part.shape[-1]) for part in sums])
-    split = np.split(made, ends[:-1])
+    split = np.split(made, np.cumsum(sizes)[:-1])
     return [rows.reshape(*part.shape[:-1], len(counts)) for rows, part in zip(split, sums, strict=True)]
 
 

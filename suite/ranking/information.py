@@ -80,7 +80,7 @@ def _by_cell(pairs: NDArray[np.bool_], sets: list[Numbers]) -> list[Vector]:
     m, n, _ = pairs.shape
     belongs = [(codes[:, None] == np.arange(int(codes.max(initial=-1)) + 1)).astype(np.float32) for codes in sets]
     summed = pairs.reshape(m * n, n).astype(np.float32) @ np.concatenate(belongs, axis=1)
-    parts = np.split(summed.reshape(m, n, -1), np.cumsum([part.shape[1] for part in belongs])[:-1], axis=2)
+    parts = np.split(summed.reshape(m, n, summed.shape[1]), np.cumsum([part.shape[1] for part in belongs])[:-1], axis=2)
     return [np.asarray(own.T @ part, dtype=float) for own, part in zip(belongs, parts, strict=True)]
 
 

@@ -38,6 +38,8 @@ def r2_over_trivial(x: Vector, y: Vector, trivial: NDArray[np.bool_], left_out: 
     Returns:
         `M`; NaN where nothing is left to explain or there are no folds.
     """
+    if not left_out:
+        return np.full(len(x), np.nan)
     ranks = np.array([_ranks(row) for row in x]).reshape(x.shape)
     base = np.vstack([np.ones(len(y)), ranks[trivial & (np.ptp(ranks, axis=1) > 0)]]).T
     alone, together = 0.0, np.zeros(len(x))
@@ -49,7 +51,7 @@ def r2_over_trivial(x: Vector, y: Vector, trivial: NDArray[np.bool_], left_out: 
         slope = np.where(own, (fitted * target).sum(0) / np.where(own, squares, 1.0), 0.0)
         alone += float((residual[tried] ** 2).sum())
         together += ((residual[tried] - residuals[tried] * slope) ** 2).sum(0)
-    if not left_out or alone <= 1e-20 * float((y**2).sum()):
+    if alone <= 1e-20 * float((y**2).sum()):
         return np.full(len(x), np.nan)
     return np.where(trivial, 0.0, 1 - together / alone)
 

@@ -30,7 +30,7 @@ def cluster_permutations(numbers: Numbers, count: int, random: np.random.Generat
     for size in np.unique(sizes):
         places = np.array([positions for positions in rows if len(positions) == size])
         drawn = random.permuted(np.tile(np.arange(len(places)), (count, 1)), axis=1)
-        orders[:, places.ravel()] = places[drawn].reshape(count, -1)
+        orders[:, places.ravel()] = places[drawn].reshape(count, places.size)
     return orders
 
 

@@ -116,8 +116,8 @@ class _Sample:
     y: Vector
     numbers: Numbers
     drawn: str
-    runs: list[Run]
-    """Of trajectory tasks; empty for grids."""
+    runs: list[Run] | None
+    """Of trajectory tasks; None for grids."""
 
     @property
     def k(self) -> int:
@@ -139,7 +139,7 @@ def rank_task(
     sample = _sample(results, frame[results.included])
     counts = bootstrap.cluster_counts(np.arange(sample.k), resamples, bootstrap.generator(results.name))
     counts = np.vstack([np.ones((1, sample.k)), counts])
-    pairs = None if sample.runs else count_pairs(sample.x, sample.y, sample.numbers)
+    pairs = None if sample.runs is not None else count_pairs(sample.x, sample.y, sample.numbers)
     draws = _associate(sample, pairs, counts)
     everyone = _sample(results, frame[results.usable])
     tau_all = _associate(everyone, None, np.ones((1, everyone.k))).tau[..., 0]
@@ -158,12 +158,15 @@ def _sample(results: TaskResults, frame: pd.DataFrame) -> _Sample:
     points = frame.drop_duplicates("run_id") if within else frame
     numbers, drawn = bootstrap.clusters(points, results.hyperparameters)
     x, y = frame[metrics].to_numpy(float).T, frame[results.targets].to_numpy(float).T
-    return _Sample(frame, x, y, numbers, drawn, runs_of(frame, metrics, results.targets) if within else [])
+    return _Sample(frame, x, y, numbers, drawn, runs_of(frame, metrics, results.targets) if within else None)
 
 
 def _associate(sample: _Sample, pairs: Pairs | None, counts: Vector) -> Draws:
-    """τ in each row of `counts` (how often each cluster occurs), `M × T × R`."""
-    if sample.runs:
+    """τ in each row of `counts` (how often each cluster occurs), `M × T × R`; NaN where there is nothing."""
+    if not sample.k:
+        nothing = np.full((len(sample.x), len(sample.y), len(counts)), np.nan)
+        return Draws(nothing, nothing)
+    if sample.runs is not None:
         each = run_taus(sample.runs)
         drawn = counts[:, sample.numbers]
         # where τ is not defined though the gap varies, nothing is covered: coin tosses, 0
@@ -172,9 +175,11 @@ def _associate(sample: _Sample, pairs: Pairs | None, counts: Vector) -> Draws:
 
 
 def _permuted(results: TaskResults, sample: _Sample, permutations: int) -> Vector:
-    """τ times coverage under permutation, `M × T × P`."""
+    """τ times coverage under permutation, `M × T × P`; NaN where there is nothing."""
+    if not sample.k:
+        return np.full((len(sample.x), len(sample.y), permutations), np.nan)
     random = bootstrap.generator(results.name, "permutations")
-    if sample.runs:
+    if sample.runs is not None:
         return significance.shifted_kendall(sample.runs, sample.numbers, permutations, random)
     orders = significance.cluster_permutations(sample.numbers, permutations, random)
     return significance.permuted_kendall(sample.x, sample.y, orders)

@@ -308,3 +308,19 @@ def test_the_same_task_twice_is_refused(tmp_path: Path) -> None:
 def test_ranking_and_specs_agree_on_what_a_seed_is(name: str) -> None:
     # ranking may not import specs
     assert is_seed(name) == loading.is_seed(name)
+
+
+@pytest.mark.parametrize("task", ["a/grid", "b/trajectory"])
+def test_where_nothing_is_included_nothing_is_scored_and_nothing_breaks(tmp_path: Path, task: str) -> None:
+    made_up(tmp_path)
+    path = tmp_path / task / "provenance.json"
+    path.write_text(path.read_text().replace('"train_accuracy": 0.9', '"train_accuracy": 1.1'))
+    ranking = _rankings(tmp_path)[task]
+    assert not ranking.scored
+    assert ranking.why_unscored
+    assert ranking.rows["tau"].isna().all()
+    assert ranking.rows["p_holm"].isna().all()
+    assert ranking.rows["tau_all"].notna().any()
+    assert ("cmi" in ranking.rows) == (task == "a/grid")
+    overall = rank_overall([ranking])
+    assert overall[["rank", "group", "p"]].isna().all().all()

@@ -53,11 +53,11 @@ def _results(groks: int, quiet: int, delay: float, alarms: int = 0) -> TaskResul
     for number in range(groks + quiet):
         at = 1000 + 100 * (number % 3)
         grok = number < groks
-        accuracy = np.where(STEPS > at, 0.95, 0.1) if grok else 0.1 + 0.02 * random.random(20)
+        accuracy = np.where(at < STEPS, 0.95, 0.1) if grok else 0.1 + 0.02 * random.random(20)
         shift = {"early": -delay, "late": delay}
         for name in ("early", "late", "flat"):
             moves = name in shift and (grok or number - groks < alarms)
-            level = np.where(STEPS > at + shift.get(name, 0), 3.0, 9.0) if moves else np.ones(20)
+            level = np.where(at + shift.get(name, 0) < STEPS, 3.0, 9.0) if moves else np.ones(20)
             values.append(pd.DataFrame({"run_id": f"r{number}", "step": STEPS, "metric": name}))
             values[-1]["value"] = level + 0.01 * random.normal(size=20)
         rows.append(pd.DataFrame({"run_id": f"r{number}", "step": STEPS, "test_accuracy": accuracy}))
