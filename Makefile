@@ -36,9 +36,10 @@ lint: $(READY_DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# generated: a new data source or model is in it without an edit
+# generated: a new data source, model or metric is in them without an edit
 schema: $(READY)
 	$(BIN)/suite schema --write $(SCHEMA)
+	$(BIN)/suite metrics --write docs/metrics.md
 
 clean:
 	rm -rf .venv .suite reports/site build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks

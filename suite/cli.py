@@ -41,6 +41,9 @@ Metrics = Annotated[list[Path] | None, typer.Option("--metric", help="A further 
 Limit = Annotated[
     float | None, typer.Option("--metric-limit", min=1, help="Seconds a metric may take on a checkpoint; default: 120")
 ]
+Cost = Annotated[
+    str, typer.Option(help="Leave out metrics that cost more than this: free, forward, gradient or search (all)")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 cells in a task")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no tables")]
 Root = Annotated[Path, typer.Option(help="Folder of the task files")]
@@ -83,13 +86,14 @@ def run(
     workers: Workers = None,
     metric: Metrics = None,
     metric_limit: Limit = None,
+    cost: Cost = "search",
     yes: Yes = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, measure, rank and report; does only what is missing."""
     from suite import pipeline
 
-    options = _options(device, dtype, workers, metric, yes, quiet, metric_limit)
+    options = _options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)
     _lost(pipeline.run(_to_work_on(tasks), options, _console()))
 
 
@@ -116,13 +120,14 @@ def measure(
     workers: Workers = None,
     metric: Metrics = None,
     metric_limit: Limit = None,
+    cost: Cost = "search",
     yes: Yes = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure what is missing of trained tasks."""
     from suite import pipeline
 
-    options = _options(device, dtype, workers, metric, yes, quiet, metric_limit)
+    options = _options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)
     _lost(pipeline.measure(_to_work_on(tasks), options, _console()))
 
 
@@ -285,13 +290,25 @@ def list_tasks(root: Root = _TASKS, as_json: AsJson = False) -> None:
 
 
 @app.command("metrics")
-def list_metrics(metric: Metrics = None, as_json: AsJson = False) -> None:
-    """What metrics there are."""
+def list_metrics(
+    metric: Metrics = None,
+    as_json: AsJson = False,
+    write: Annotated[Path | None, typer.Option(help="Write the catalogue, with definitions, as Markdown")] = None,
+    check: Annotated[Path | None, typer.Option(help="Fail if that catalogue is not current")] = None,
+) -> None:
+    """What metrics there are; with definitions, sources and probes: docs/metrics.md, or --json."""
+    if write or check:
+        from suite.pipeline import metrics_page
+
+        _page(metrics_page(), write, check)
+        return
     from suite.metrics import find_metrics
 
-    words = ("name", "title", "family", "sign", "cost", "version", "source")
-    rows = [{w: getattr(m, w) for w in words} for m in find_metrics(metric or ()).values()]
-    _table("Metrics", rows, as_json, prose=("title", "family", "source"), spare=("source", "version"))
+    words = ("name", "title", "family", "sign", "cost", "probes", "invariances", "optimizers", "version", "source")
+    told = [{w: getattr(m, w) for w in words} for m in find_metrics(metric or ()).values()]
+    rows = told if as_json else [{w: _plain(v) for w, v in row.items()} for row in told]
+    spare = ("source", "optimizers", "invariances", "version", "probes", "cost")
+    _table("Metrics", rows, as_json, prose=("title", "family", "source", "probes", "invariances"), spare=spare)
 
 
 @app.command()
@@ -324,6 +341,8 @@ def spectrum(
     as_json: AsJson = False,
 ) -> None:
     """Spectrum and sharpness dimension of a saved model, without training anything."""
+    from rich.console import Console
+
     from suite import pipeline
     from suite.errors import BadInput
     from suite.measuring.saved import Budget
@@ -333,7 +352,8 @@ def spectrum(
     files = _paths([task]) if task else []
     if len(files) > 1:
         raise BadInput(f"--task {task}: one task is meant, this is {len(files)}")
-    found = pipeline.spectrum(checkpoint, files[0] if files else None, model, budget, options, plot)
+    where = Console(stderr=True)  # the table, or its JSON, is alone on the standard output
+    found = pipeline.spectrum(checkpoint, files[0] if files else None, model, budget, options, plot, where)
     _table("Spectrum", found.rows(), as_json)
 
 
@@ -366,6 +386,19 @@ def doctor() -> None:
     _table("Doctor", rows, False, prose=("note",))
     if any(row["state"] == "broken" for row in rows):
         raise typer.Exit(1)
+
+
+def _page(text: str, write: Path | None, check: Path | None) -> None:
+    """Write the generated catalogue, or say that the one there is another."""
+    if write:
+        write.write_text(text, encoding="utf-8")
+    if check and (not check.is_file() or check.read_text(encoding="utf-8") != text):
+        print(f"{check} is out of date: `suite metrics --write {check}` writes it", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _plain(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, tuple) else value
 
 
 def _batch_size(word: str | None) -> Any:
@@ -406,9 +439,14 @@ def _options(
     yes: bool,
     quiet: bool,
     metric_limit: float | None = None,
+    cost: str = "search",
 ) -> Any:
     from suite.errors import BadInput
+    from suite.metrics.registry import COSTS
     from suite.pipeline import Options
+
+    if cost not in COSTS:
+        raise BadInput(f"--cost {cost}: use {', '.join(COSTS)}")
 
     if dtype not in ("float32", "float64"):
         raise BadInput(f"--dtype {dtype}: use float32 or float64")
@@ -423,6 +461,7 @@ def _options(
         metric_files=tuple(path.resolve() for path in metric or ()),
         max_cells=_max_cells(yes),
         quiet=quiet,
+        cost=cost,
     )
     return options if metric_limit is None else replace(options, metric_limit=metric_limit)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from inspect import getdoc
 from pathlib import Path
 
 from rich.console import Console
@@ -16,8 +17,10 @@ from suite.measuring.measure import Laboratory, Plan, plan
 from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.measuring.saved import Budget, SpectrumReport, from_python, from_task, measure_saved
 from suite.metrics import Metric, find_metrics
+from suite.metrics.registry import COSTS
 from suite.progress import Board
 from suite.publishing import check_names, failures, make_ready, write_results
+from suite.reporting.catalogue import Entry, catalogue
 from suite.reporting.local import report
 from suite.reporting.spectrum import draw_spectrum
 from suite.spec.loading import load_task
@@ -33,7 +36,8 @@ from suite.submission.subject import subject_of
 class Options:
     """How work is done: the store's folder, where to compute, in which dtype, with which further metric files.
 
-    `metric_limit` is the seconds a metric may take on one checkpoint, whatever the tasks' `limits` say.
+    `metric_limit` is the seconds a metric may take on one checkpoint, whatever the tasks' `limits` say; metrics of a
+    class of cost beyond `cost` are left out.
     """
 
     home: Path
@@ -44,6 +48,7 @@ class Options:
     metric_limit: float | None = None
     max_cells: int = 1000
     quiet: bool = False
+    cost: str = COSTS[-1]
 
     @property
     def reports(self) -> Path:
@@ -118,7 +123,13 @@ def check(tasks: Sequence[Path], words: Sequence[str], options: Options, terms: 
 
 
 def spectrum(
-    checkpoint: str, task: Path | None, model: str | None, budget: Budget, options: Options, plot: Path | None
+    checkpoint: str,
+    task: Path | None,
+    model: str | None,
+    budget: Budget,
+    options: Options,
+    plot: Path | None,
+    console: Console,
 ) -> SpectrumReport:
     """The spectrum and SD of a saved model, or of a run of the local store (by the beginning of its id).
 
@@ -145,7 +156,8 @@ def spectrum(
         saved = from_python(Path(checkpoint), model, device, dtype)
     else:
         saved = from_task(*_checkpoint(checkpoint, task, options), device, dtype)
-    found = measure_saved(saved, budget)
+    with Board(console, options.quiet) as board:
+        found = measure_saved(saved, budget, board.tell("spectrum", "minibatches" if budget.exact else "steps"))
     if plot:
         masses = found.measure.masses * found.measure.run_weights[:, None]
         draw_spectrum(found.measure.nodes.numpy(), masses.numpy(), found.edge, plot)
@@ -192,6 +204,19 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def _chosen(metrics: dict[str, Metric], cost: str) -> dict[str, Metric]:
+    """The metrics that cost no more than that class."""
+    allowed = COSTS[: COSTS.index(cost) + 1]
+    return {name: metric for name, metric in metrics.items() if metric.cost in allowed}
+
+
+def metrics_page() -> str:
+    """The catalogue of this package's metrics, as Markdown."""
+    own = [metric for metric in find_metrics().values() if metric.origin is None]
+    words = [field.name for field in fields(Entry) if field.name != "definition"]
+    return catalogue([Entry(**{w: getattr(m, w) for w in words}, definition=getdoc(m.measure) or "") for m in own])
+
+
 def _plans(tasks: Sequence[Path], options: Options) -> list[Plan]:
     place = Place.of(resolve_device(options.device), options.dtype)
     plans = [plan(load_task(path, options.max_cells), place) for path in tasks]
@@ -206,7 +231,7 @@ def _laboratory(
     tasks: Sequence[Path], options: Options, console: Console
 ) -> Iterator[tuple[Laboratory, list[Plan], dict[str, Metric]]]:
     """The plans, the metrics and the store. Bad input ends here, before any work."""
-    plans, metrics = _plans(tasks, options), find_metrics(options.metric_files)
+    plans, metrics = _plans(tasks, options), _chosen(find_metrics(options.metric_files), options.cost)
     check_names(plans, options.results)
     with Store(options.home, writing=True) as store, Board(console, options.quiet) as board:
         make_ready(options.results)

@@ -70,6 +70,19 @@ class Board:
                 self._line(group, group.ended)
             yield outcome
 
+    def tell(self, title: str, unit: str) -> Callable[[int, int], None]:
+        """Shows one piece of work that is no job: a function that is told how many units are done, and of how many."""
+        group, bar = _Group(title, unit, 1), self._progress.add_task(title, total=None, count="")
+
+        def told(done: int, total: int) -> None:
+            group.total, group.finished = total, done
+            waited = group.started(done) and time.monotonic() - group.told > _SECONDS_BETWEEN_LINES
+            self._progress.update(bar, completed=done, total=total, count=group.count())
+            if waited or done == total:
+                self._line(group, done)
+
+        return told
+
     def _tick(
         self, bars: dict[str, TaskID], groups: dict[str, _Group], jobs: Sequence[Job], fractions: Sequence[float]
     ) -> None:

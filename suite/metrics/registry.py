@@ -26,6 +26,8 @@ Optimizer = Literal["sgd", "adamw"]
 Origin = str | Path | None
 """Where a metric comes from: a module that an entry point names, a file, or this package (None)."""
 
+COSTS: tuple[Cost, ...] = get_args(Cost)
+"""From the cheapest to the dearest."""
 _EVERY: tuple[Optimizer, ...] = get_args(Optimizer)
 ProbeName = Literal[
     "spectrum", "common", "whole", "optimizer", "gradients", "exponents", "attractor", "forward", "backward"

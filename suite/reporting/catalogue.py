@@ -60,5 +60,5 @@ def _section(entry: Entry) -> str:
 
 def _paragraphs(text: str) -> str:
     """A docstring as Markdown: paragraphs kept, lines joined, nothing of its formulas read as markup."""
-    plain = text.replace("*", "\\*").replace("<", "\\<")
+    plain = text.replace("*", "\\*").replace("<", "\\<").replace("Raises:\n    ValueError: ", "**No value** where: ")
     return "\n\n".join(" ".join(part.split()) for part in plain.strip().split("\n\n"))

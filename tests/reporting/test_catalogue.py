@@ -26,5 +26,5 @@ def test_signs_are_the_authors_or_none() -> None:
 
 
 def test_formulas_are_no_markup() -> None:
-    text = catalogue([entry("a", "x", "The *sum* of\n    w * v < 1.\n\n    More.")])
-    assert "The \\*sum\\* of w \\* v \\< 1.\n\nMore." in text
+    text = catalogue([entry("a", "x", "The *sum* of\nw * v < 1.\n\nRaises:\n    ValueError: nothing to add.")])
+    assert "The \\*sum\\* of w \\* v \\< 1.\n\n**No value** where: nothing to add." in text
