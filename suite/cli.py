@@ -42,7 +42,10 @@ Limit = Annotated[
     float | None, typer.Option("--metric-limit", min=1, help="Seconds a metric may take on a checkpoint; default: 120")
 ]
 Cost = Annotated[
-    str, typer.Option(help="Leave out metrics that cost more than this: free, forward, gradient or search (all)")
+    str,
+    typer.Option(
+        envvar="SUITE_COST", help="Leave out metrics that cost more than this: free, forward, gradient or search (all)"
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 cells in a task")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no tables")]
@@ -172,13 +175,14 @@ def publish(
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="Add this metric's values (a name, or a file), and no others")
     ] = None,
+    cost: Cost = "search",
     yes: Yes = False,
     results: Annotated[Path, typer.Option(help="Where published results live")] = _RESULTS,
 ) -> None:
     """Write finished tasks from the local store into reports/results, or a metric's values into those written."""
     from suite import pipeline
 
-    options = _options(device, dtype, None, None, yes, False)
+    options = _options(device, dtype, None, None, yes, False, cost=cost)
     if metric:
         written = pipeline.publish_metrics(_paths(tasks), metric, options, results)
     else:
@@ -205,6 +209,7 @@ def check(
     dtype: Dtype = "float32",
     workers: Workers = None,
     metric_limit: Limit = None,
+    cost: Cost = "search",
     quiet: Quiet = False,
 ) -> None:
     """All that CI asks of a metric: file, test, a trial, values, place, relatives; exit 1 if something is wrong."""
@@ -216,7 +221,7 @@ def check(
     if not words:
         print(f"no metric and no published values changed since {since}")
         return
-    options = _options(device, dtype, workers, None, False, quiet, metric_limit)
+    options = _options(device, dtype, workers, None, False, quiet, metric_limit, cost)
     tasks = [] if fast else _to_work_on(task)
     if not pipeline.check(tasks, words, options, Terms(against, allow_duplicate), _console()):
         raise typer.Exit(1)

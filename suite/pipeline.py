@@ -91,7 +91,7 @@ def measure(tasks: Sequence[Path], options: Options, console: Console) -> list[s
 
 def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path]:
     """Write the results of finished tasks from the local store into `results` (`reports/results`)."""
-    metrics = find_metrics(options.metric_files)
+    metrics = _chosen(find_metrics(options.metric_files), options.cost)
     plans = _plans(tasks, options)
     check_names(plans, results)
     with Store(options.home) as store:
@@ -205,9 +205,9 @@ def resolve_device(device: str) -> str:
 
 
 def _chosen(metrics: dict[str, Metric], cost: str) -> dict[str, Metric]:
-    """The metrics that cost no more than that class."""
+    """The metrics that cost no more than that class, and those that were given by name or installed on purpose."""
     allowed = COSTS[: COSTS.index(cost) + 1]
-    return {name: metric for name, metric in metrics.items() if metric.cost in allowed}
+    return {name: metric for name, metric in metrics.items() if metric.cost in allowed or metric.origin is not None}
 
 
 def metrics_page() -> str:

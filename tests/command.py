@@ -76,6 +76,7 @@ def workplace(folder: Path) -> Path:
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     """`suite WORDS` in `folder`, running."""
     environment = {k: v for k, v in os.environ.items() if k not in ("SUITE_HOME", "COLUMNS")}
+    environment.setdefault("SUITE_COST", "free")  # the command line is tested here, each metric in tests/metrics
     return subprocess.Popen(
         [sys.executable, "-m", "suite", *words],
         cwd=folder,
