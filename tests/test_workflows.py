@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
+
+from suite.cli import app
 
 FOLDER = Path(__file__).parents[1] / ".github" / "workflows"
 WORKFLOWS = {path.name: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml")}
@@ -61,3 +64,21 @@ def test_the_leaderboard_is_made_again_when_anything_it_is_made_of_changes() -> 
     on = WORKFLOWS["leaderboard.yml"][True]  # YAML 1.1 reads the key `on` as true
     needed = {"reports/results/**", "suite/ranking/**", "suite/reporting/**", "constraints.txt", "pyproject.toml"}
     assert needed <= set(on["push"]["paths"])
+
+
+def test_a_submission_is_recomputed_where_metrics_or_values_change_by_a_token_that_only_reads() -> None:
+    """What it runs exists: its command takes these options, and what it compares with is there."""
+    workflow = WORKFLOWS["submission.yml"]
+    on = workflow[True]
+    assert set(on) == {"pull_request"}, "pull_request_target would give a stranger's code a token that writes"
+    assert {"suite/metrics/**", "reports/results/**/values/**"} <= set(on["pull_request"]["paths"])
+    assert {"labeled", "opened", "synchronize"} <= set(on["pull_request"]["types"])
+    steps = job("submission.yml", "check")["steps"]
+    assert steps[0]["with"]["fetch-depth"] == 2, "HEAD^1 is what the changes are told from"
+    (check,) = [step["run"] for step in steps if "suite check" in step.get("run", "")]
+    assert "--since HEAD^1 --against reports/results" in check
+    assert "labels" in check.split("--against")[1]
+    assert "github.event.pull_request.title" not in check, "text of a stranger's would be a part of the command"
+    words = {option for command in get_command(app).commands["check"].params for option in command.opts}
+    assert set(re.findall(r"--[a-z-]+", check)) <= words
+    assert any("suite leaderboard --check" in step.get("run", "") for step in steps)

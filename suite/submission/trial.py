@@ -96,7 +96,8 @@ def run_of(task: TaskSpec, record: RunRecord, probes: tuple[str, ...], device: t
     cell = stacks(task)[0].cells[0].task
     problem, end = load_problem(cell, device, dtype), record.checkpoints[-1]
     weights, initial = end.weights.to(device, dtype), record.initial.to(device, dtype)
-    state = tuple(part.to(device, dtype) for part in end.state)
+    own = end.weights.dtype  # of the moments; powers of β may be of another
+    state = tuple(part.to(device, dtype if part.dtype == own else part.dtype) for part in end.state)
     subject = Subject(problem, cell, end.step, weights, initial, state)
     return Run(
         key="trial",

@@ -10,11 +10,21 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
-from tests.command import TINY
+from suite.cli import app
+from suite.errors import BadInput
+from suite.pipeline import Options, check, publish_metrics
+from suite.ranking.tables import read_results
+from suite.submission.against import against_published
+from suite.submission.check import Terms
+from suite.submission.subject import subject_of
+from tests.command import TINY, suite
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -58,47 +68,159 @@ def _with_task(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
-def test_a_stranger_reaches_the_leaderboard(tmp_path: Path) -> None:
-    outside, store = _with_task(tmp_path / "outside"), tmp_path / "store"
+@dataclass(frozen=True)
+class Walk:
+    """The places of a stranger's way, and what was said and published on it."""
+
+    outside: Path
+    clone: Path
+    store: Path
+    said: list[str]
+    before: dict[str, bytes]
+
+    @property
+    def results(self) -> Path:
+        return self.clone / "reports" / "results"
+
+    @property
+    def published(self) -> dict[str, bytes]:
+        folder = self.results / "tiny" / "digits"
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
+    """All of the section, with a quick suite of six networks."""
+    root = tmp_path_factory.mktemp("stranger")
+    outside, clone, store = _with_task(root / "outside"), _with_task(root / "clone"), root / "store"
     new, *others = _commands("**Publish.**")
-    assert [words[:3] for words in (new, *others)] == [
+    _done(outside, new, store)
+    for file, text in zip((f"{NAME}.py", f"test_{NAME}.py"), _files(), strict=True):
+        assert (outside / file).exists(), "what `suite new metric` wrote is what is filled in"
+        (outside / file).write_text(text, encoding="utf-8")
+    said = [_done(outside, words, store) for words in others]
+    shutil.copytree(ROOT / "suite", clone / "suite", ignore=shutil.ignore_patterns("__pycache__"))
+    (clone / "tests" / "metrics").mkdir(parents=True)
+    _done(clone, ["suite", "publish"], store, clone)
+    before = Walk(outside, clone, store, said, {}).published
+    for file in (f"{NAME}.py", f"test_{NAME}.py"):
+        shutil.copy(outside / file, clone)
+    for words in _commands("**Pull request.**", "**Publish.**"):
+        _done(clone, words, store, clone)
+    return Walk(outside, clone, store, said, before)
+
+
+def test_the_commands_are_those_of_the_way() -> None:
+    assert [words[:3] for words in _commands("**Publish.**")] == [
         ["suite", "new", "metric"],
         ["python", "-m", "pytest"],
         ["suite", "check", f"{NAME}.py"],
         ["suite", "run", "--metric"],
     ]
-    _done(outside, new, store)
-    metric, test = _files()
-    for file, text in ((f"{NAME}.py", metric), (f"test_{NAME}.py", test)):
-        assert (outside / file).exists(), "what `suite new metric` wrote is what is filled in"
-        (outside / file).write_text(text, encoding="utf-8")
-    said = [_done(outside, words, store) for words in others]
-    assert f"{NAME}: nothing is wrong" in said[1]
-    assert "values of tiny/digits: 6 of 6" in said[1]
-    assert re.search(rf"{NAME} is \d+ of \d+ with a score of", said[1])
-    assert "Kurtosis of the weights" in (store / "reports" / "leaderboard.md").read_text(encoding="utf-8")
+    assert ["suite", "publish", "--metric", NAME] in _commands("**Pull request.**", "**Publish.**")
 
-    clone = _with_task(tmp_path / "clone")
-    shutil.copytree(ROOT / "suite", clone / "suite", ignore=shutil.ignore_patterns("__pycache__"))
-    (clone / "tests" / "metrics").mkdir(parents=True)
-    _done(clone, ["suite", "publish"], store, clone)
-    values = clone / "reports" / "results" / "tiny" / "digits"
-    before = {path: path.read_bytes() for path in values.rglob("*") if path.is_file()}
-    for file in (f"{NAME}.py", f"test_{NAME}.py"):
-        shutil.copy(outside / file, clone)
-    for words in _commands("**Pull request.**", "**Publish.**"):
-        _done(clone, words, store, clone)
-    after = {path: path.read_bytes() for path in values.rglob("*") if path.is_file()}
-    assert {path.relative_to(values).as_posix() for path in after if after[path] != before.get(path)} == {
-        f"values/{NAME}.csv",
-        "metrics.json",
-    }
-    with (values / "values" / f"{NAME}.csv").open() as rows:
-        assert all(float(row["value"]) > 1 for row in csv.DictReader(rows))
-    entries = json.loads((values / "metrics.json").read_text())
-    assert [e for e in entries if e["name"] != NAME] == json.loads(before[values / "metrics.json"])
-    assert "Kurtosis of the weights" in (clone / "leaderboard.md").read_text(encoding="utf-8")
+
+def test_a_stranger_reaches_the_local_leaderboard(walk: Walk) -> None:
+    check = walk.said[1]
+    assert f"{NAME}: nothing is wrong" in check
+    assert "values of tiny/digits: 6 of 6" in check
+    assert re.search(rf"{NAME} is \d+ of \d+ with a score of", check)
+    names = set(re.findall(r"^    metric (\w+(?:\.\w+)?), tiny/digits", check, re.MULTILINE))
+    measured = {path.stem for path in (walk.store / "reports/results/tiny/digits/values").iterdir()}
+    assert {name.split(".")[0] for name in names} == measured - {NAME}, "correlated with every other metric"
+    assert "Kurtosis of the weights" in (walk.store / "reports" / "leaderboard.md").read_text(encoding="utf-8")
+
+
+def test_publishing_a_metric_adds_its_values_and_its_entry_and_nothing_else(walk: Walk) -> None:
+    after = walk.published
+    changed = {name for name in after | walk.before if after.get(name) != walk.before.get(name)}
+    assert changed == {f"values/{NAME}.csv", "metrics.json"}
+    entries = json.loads(after["metrics.json"])
+    assert [e for e in entries if e["name"] != NAME] == json.loads(walk.before["metrics.json"])
+    local = walk.store / "reports" / "results" / "tiny" / "digits"  # whole, by the ordinary way
+    assert after[f"values/{NAME}.csv"] == (local / "values" / f"{NAME}.csv").read_bytes()
+    assert after["metrics.json"] == (local / "metrics.json").read_bytes()
+    assert "Kurtosis of the weights" in (walk.clone / "leaderboard.md").read_text(encoding="utf-8")
+
+
+def _publish(
+    walk: Walk, results: Path, metric: str = NAME, task: str = "tiny.yaml", dtype: str = "float32"
+) -> list[Path]:
+    options = Options(home=walk.store, device="cpu", dtype=dtype)
+    words = [str(walk.outside / f"{metric}.py") if metric == NAME else metric]
+    return publish_metrics([walk.clone / "tasks" / "quick" / task], words, options, results)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("provenance.json", '"spec_hash": "', '"spec_hash": "0'), "from another task file"),
+        (("runs.csv", "finished", "finished"), ""),
+        (None, "not published in"),
+    ],
+)
+def test_only_the_published_tasks_networks_are_published(
+    walk: Walk, tmp_path: Path, change: tuple[str, str, str] | None, said: str
+) -> None:
+    if change is not None:
+        shutil.copytree(walk.results, tmp_path / "results")
+        file = tmp_path / "results" / "tiny" / "digits" / change[0]
+        file.write_text(file.read_text().replace(change[1], change[2]))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    if not said:
+        assert [path.name for path in _publish(walk, tmp_path / "results")] == [f"{NAME}.csv"]
+        return
+    with pytest.raises(BadInput, match=said) as caught:
+        _publish(walk, tmp_path / "results")
+    assert "\n" not in str(caught.value)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_other_networks_than_the_published_ones_are_refused(walk: Walk, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(walk.results, folder)
+    first = (folder / "tiny/digits/runs.csv").read_text().splitlines()[1].split(",")[0]
+    for file in folder.rglob("*.csv"):
+        file.write_text(file.read_text().replace(first, "0" * 16))
+    with pytest.raises(BadInput, match="1 of 6 published checkpoints are not those of this task file"):
+        _publish(walk, folder)
+    with pytest.raises(BadInput, match="is not trained yet"):
+        _publish(walk, walk.results, dtype="float64")
+    with pytest.raises(BadInput, match="none asks for exponents"):
+        _publish(walk, walk.results, metric="lyapunov_exponent")
+
+
+def test_what_a_stranger_published_is_held_against_what_comes_out_here(walk: Walk, tmp_path: Path) -> None:
+    """Status 0 where it is the same, 1 where it was improved upon, 2 where there is nothing to hold against."""
+    folder = tmp_path / "results"
+    shutil.copytree(walk.results, folder)
+    subject = subject_of([str(walk.outside / f"{NAME}.py")])
+    recomputed = read_results(walk.store / "reports" / "results")
+    (good,) = against_published(subject.metrics[NAME], recomputed, folder)
+    assert (good.state, good.said) == ("good", "6 of 6 same networks within 1%")
+    file = folder / "tiny" / "digits" / "values" / f"{NAME}.csv"
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    text = file.read_text()
+    for row in rows:
+        text = text.replace(row["value"], str(1.1 * float(row["value"])))
+    file.write_text(text)
+    (wrong,) = against_published(subject.metrics[NAME], recomputed, folder)
+    assert wrong.state == "wrong"
+    options = Options(home=walk.store, device="cpu")
+    with pytest.raises(BadInput, match="no such folder of published results"):
+        check([], ["weight_norm"], options, Terms(tmp_path / "nowhere"), Console())
+
+
+@pytest.mark.parametrize(("good", "status"), [(True, 0), (False, 1)])
+def test_what_is_wrong_is_exit_status_one(monkeypatch: pytest.MonkeyPatch, good: bool, status: int) -> None:
+    monkeypatch.setattr("suite.pipeline.check", lambda *arguments: good)
+    assert CliRunner().invoke(app, ["check", "--fast", "weight_norm"]).exit_code == status
+
+
+def test_bad_input_is_exit_status_two_and_one_line(tmp_path: Path) -> None:
+    code, out, err = suite(tmp_path, "check", "gone.py")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
 
 
 def test_the_commands_that_nobody_runs_are_gits() -> None:
