@@ -131,8 +131,10 @@ def _values(name: str, metric: Metric, here: list[TaskResults], plans: Sequence[
     if not here:
         said = f"no task here asks for {', '.join(metric.probes)}" if metric.probes else "it was not measured"
         yield Finding("values", "wrong", f"none on {', '.join(p.task.name for p in plans)}: {said}; choose with --task")
-    for result in here:
-        yield lost_values(name, result)
+    found = [lost_values(name, result) for result in here]
+    yield from found
+    if found and all(finding.state == "told" for finding in found):
+        yield Finding("values", "wrong", "undefined on every network of these tasks; choose others with --task")
 
 
 def _told_twins(twins: list[str], allowed: bool) -> Finding:

@@ -14,7 +14,7 @@ from suite.ranking.tables import TaskResults
 from suite.store import Store, StoredValue
 from suite.submission.findings import Finding
 
-_MOST_LOST = ("timeout", "died")
+_BROKEN = {"timeout", "died"}
 
 
 def cost(metric: Metric, plans: Sequence[Plan], store: Store) -> Iterator[Finding]:
@@ -34,13 +34,17 @@ def cost(metric: Metric, plans: Sequence[Plan], store: Store) -> Iterator[Findin
 
 
 def lost_values(metric: str, results: TaskResults) -> Finding:
-    """How many values a task has and what stands in the others' way; wrong if there is none or a worker died."""
+    """How many values a task has and what stands in the others' way, the three most frequent reasons.
+
+    Wrong if a worker died or took too long, or if there is no value although the metric does not call itself undefined.
+    """
     table = results.values
     table = table[(table["metric"] == metric) | table["metric"].str.startswith(f"{metric}.")]
     ok = table[table["status"] == "ok"]
     lost = Counter(zip(*(table.loc[table["status"] != "ok", word] for word in ("status", "reason")), strict=True))
-    reasons = "".join(f"; {count} × {status}: {reason}" for (status, reason), count in lost.items())
-    broken = any(status in _MOST_LOST for status, _ in lost)
+    reasons = "".join(f"; {count} × {status}: {reason}" for (status, reason), count in lost.most_common(3))
+    statuses = {status for status, _ in lost}
+    broken = bool(statuses & _BROKEN) or (not len(ok) and statuses != {"undefined"})
     span = f", {ok['value'].min():.5g} to {ok['value'].max():.5g}" if len(ok) else ""
     said = f"{len(ok)} of {len(table)}{span}{reasons}"
-    return Finding(f"values of {results.name}", "wrong" if broken or not len(ok) else "good", said)
+    return Finding(f"values of {results.name}", "wrong" if broken else "good" if len(ok) else "told", said)
