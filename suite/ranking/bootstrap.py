@@ -35,6 +35,10 @@ def clusters(points: pd.DataFrame, hyperparameters: list[str]) -> tuple[Numbers,
     The seeds of one setting are not independent evidence about hyperparameters, so they come and go together. Where
     there is a single setting nothing but the seed varies: runs are drawn, and the interval is about that setting.
 
+    What is drawn are settings like these. Where learning rate and batch size move metric and gap much more than
+    anything else does, five values of each say less of other values than 25 settings seem to: intervals of 95 % then
+    hold the τ over all values 85 % of the time (the tests simulate it), and too often that of these very values.
+
     Args:
         points: one row per run.
         hyperparameters: the columns that make a setting.

@@ -19,7 +19,7 @@ from suite.ranking.bootstrap import (
     mean_spread,
     spread,
 )
-from suite.ranking.correlation import count_pairs, draw_kendall
+from suite.ranking.correlation import Pairs, count_pairs, draw_kendall
 from suite.ranking.within import mean_over_runs
 
 
@@ -124,3 +124,34 @@ def test_tau_over_a_grid_of_five_by_five_with_two_seeds_is_covered(r: float) -> 
 def test_tau_over_nine_settings_is_covered_and_too_often_where_it_is_large(r: float) -> None:
     # few settings are often drawn twice, and what they then say of themselves widens the replicates
     assert 0.92 <= _covered(9, r, 400) <= (0.97 if r == 0 else 0.995)
+
+
+def _covered_with_effects(new_values: bool, simulations: int = 300) -> float:
+    """The same on 5 × 5 × 2 grids where rate and batch size move metric and gap twice as much as the settings do.
+
+    Their values are drawn anew each time, or always these; τ is the mean over 3,000 such grids.
+    """
+    random, numbers, ones = np.random.default_rng(1), np.repeat(np.arange(25), 2), np.ones((1, 25))
+    levels = np.linspace(-1.3, 1.3, 5)
+
+    def pairs() -> Pairs:
+        x, y = 0.4, np.sqrt(1 - 0.4**2)
+        effects = random.normal(size=(2, 2, 5)) if new_values else np.array([[levels, levels]] * 2)
+        own = random.normal(size=(2, 5, 5))
+        parts = [2 / 1.4 * (e[0][:, None] + e[1][None, :]) + s for e, s in zip(effects, own, strict=True)]
+        both = np.array([parts[0], x * parts[0] + y * parts[1]]).reshape(2, 25).repeat(2, axis=1)
+        both += 0.3 * random.normal(size=both.shape)
+        return count_pairs(both[:1], both[1:], numbers)
+
+    truth = np.mean([draw_kendall(pairs(), ones).tau for _ in range(3000)])
+    hits = 0
+    for _ in range(simulations):
+        counts = np.vstack([ones, cluster_counts(np.arange(25), 200, random)])
+        low, high = intervals(draw_kendall(pairs(), counts).tau, 25)
+        hits += bool(low[0, 0] <= truth <= high[0, 0])
+    return hits / simulations
+
+
+def test_intervals_are_of_settings_like_these_not_of_learning_rates_never_tried() -> None:
+    assert 0.8 <= _covered_with_effects(new_values=True) <= 0.92
+    assert _covered_with_effects(new_values=False) >= 0.95
