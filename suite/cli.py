@@ -44,7 +44,8 @@ Limit = Annotated[
 Cost = Annotated[
     str,
     typer.Option(
-        envvar="SUITE_COST", help="Leave out metrics that cost more than this: free, forward, gradient or search (all)"
+        envvar="SUITE_COST",
+        help="Leave out metrics that cost more than this: free, forward, gradient or search (all); trivial ones stay",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 cells in a task")]
@@ -312,7 +313,7 @@ def list_metrics(
     words = ("name", "title", "family", "sign", "cost", "probes", "invariances", "optimizers", "version", "source")
     told = [{w: getattr(m, w) for w in words} for m in find_metrics(metric or ()).values()]
     rows = told if as_json else [{w: _plain(v) for w, v in row.items()} for row in told]
-    spare = ("source", "optimizers", "invariances", "version", "probes", "cost")
+    spare = ("source", "optimizers", "invariances", "version", "probes", "family")
     _table("Metrics", rows, as_json, prose=("title", "family", "source", "probes", "invariances"), spare=spare)
 
 

@@ -205,9 +205,9 @@ def resolve_device(device: str) -> str:
 
 
 def _chosen(metrics: dict[str, Metric], cost: str) -> dict[str, Metric]:
-    """The metrics that cost no more than that class, and those that were given by name or installed on purpose."""
+    """The metrics that cost no more than that class, the trivial ones, and those from outside this package."""
     allowed = COSTS[: COSTS.index(cost) + 1]
-    return {name: metric for name, metric in metrics.items() if metric.cost in allowed or metric.origin is not None}
+    return {n: m for n, m in metrics.items() if m.cost in allowed or m.trivial or m.origin is not None}
 
 
 def metrics_page() -> str:
