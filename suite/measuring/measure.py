@@ -89,7 +89,8 @@ class Laboratory:
 
     def probe(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: LocalExecutor) -> None:
         """Measure every probe that a metric reads and that is not in the store, one job a probe of a checkpoint."""
-        names = sorted({name for metric in metrics.values() for name in metric.probes if name != BACKWARD})
+        # the other way round, so that of two that come to the same the first by name stands for both
+        names = sorted({n for metric in metrics.values() for n in metric.probes if n != BACKWARD}, reverse=True)
         jobs = {
             key: Job(p.task.name, probe_job, (key, name, point, p.place))
             for p in plans

@@ -190,9 +190,24 @@ def number(value: float, digits: int = 2) -> str:
     return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
 
 
-def span(low: float, high: float) -> str:
+def span(low: float, high: float, digits: int = 2) -> str:
     """An interval, or nothing where it is not defined."""
-    return "" if pd.isna(low) or pd.isna(high) else f"[{number(low)}, {number(high)}]"
+    return "" if pd.isna(low) or pd.isna(high) else f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def between(low: Any, high: Any) -> str:
+    """Whole numbers from one to another; an en dash where there are none."""
+    return "–" if pd.isna(low) or pd.isna(high) else f"{low}–{high}"
+
+
+def count(value: Any) -> str:
+    """A whole number; an en dash where there is none."""
+    return "–" if pd.isna(value) else str(value)
+
+
+def chance(p: float) -> str:
+    """A p-value with two digits; an en dash where there is none."""
+    return "–" if pd.isna(p) else "< 0.01" if p < 0.01 else f"{min(p, 1.0):.2f}"
 
 
 def granulated(row: dict[str, Any], factor: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from suite.ranking.tables import short
 from suite.ranking.task import TaskRanking
+from suite.ranking.trajectory import transitions
 from suite.reporting.board import (
     LACKING,
     LOCAL,
@@ -16,7 +17,10 @@ from suite.reporting.board import (
     TRIVIAL,
     Board,
     Origin,
+    between,
+    chance,
     constant_note,
+    count,
     drawn_from,
     expected_sign,
     granulated,
@@ -49,6 +53,15 @@ _READING = """\
 - **Brackets** are 95 % intervals: the bootstrap's standard error times Student's t. Settings of the hyperparameters are
   drawn again with all their seeds (runs, where there is a single setting), because seeds of one setting are not
   independent evidence; k settings give k − 1 degrees of freedom, so few settings give wide intervals.
+- **p** is the chance of a score as good from a metric that has nothing to do with the gap: settings are permuted with
+  all their seeds (along runs, shifted in a circle), one-sided with the metric's sign, two-sided for trivial predictors,
+  and corrected for the number of metrics by Holm's method: below 0.05 is a finding.
+- **Group**: metrics of one group cannot be told apart from its leader by their paired resamples (Holm's correction
+  again). **Ranks**: where a metric came in 95 % of the resamples.
+- **Echo of**: with that hyperparameter held fixed (pairs of networks that share it), nothing certain is left of the
+  metric's τ: it may know no more than the hyperparameter does.
+- **Transitions**: where one change of level explains a metric along a run, how many steps before (+) test accuracy
+  jumps, and how often it does so where test accuracy never jumps (false alarms).
 - **ψ** is the granulated Kendall coefficient (Jiang et al. 2019): only that hyperparameter varies; in parentheses, over
   how many settings of the others it is the mean. **Ψ** is the mean of ψ over hyperparameters.
 - **Trajectory tasks**: τ within each run over its checkpoints, then the mean over runs.
@@ -83,6 +96,7 @@ def markdown(board: Board, figures: str, origin: Origin = PUBLISHED) -> str:
         f"{_escaped(board.coverage)}\n",
         _overall(board),
         *([f"{board.control_note}\n"] if board.control_note else []),
+        _sensitivity(board),
         f"![Score of every metric with its 95 % interval]({figures}/overall.svg)\n",
         _READING,
         *(_task(task, figures) for task in board.tasks),
@@ -93,16 +107,31 @@ def markdown(board: Board, figures: str, origin: Origin = PUBLISHED) -> str:
 
 
 def _overall(board: Board) -> str:
-    header = ["#", "metric", "score", "95 %", "beats trivial", *(t.results.name for t in board.tasks)]
+    header = ["#", "metric", "score", "95 %", "ranks", "group", "p", "beats trivial"]
+    header += [t.results.name for t in board.tasks]
     rows = []
     for name, row in board.overall.iterrows():
         mark = f" {board.marks(name)}".rstrip()
         scores = [number(row[t.results.name]) for t in board.tasks]
         rows.append(
             [board.place(name), f"{_escaped(row['title'])}{mark}", f"**{number(row['score'])}**",
-             span(row["low"], row["high"]), board.verdict(name), *scores]
+             span(row["low"], row["high"]), between(row["rank_low"], row["rank_high"]), count(row["group"]),
+             chance(row["p_holm"]), board.verdict(name), *scores]
         )  # fmt: skip
     return _table(header, rows)
+
+
+def _sensitivity(board: Board) -> str:
+    """What each task does to the overall score; nothing where there is one task only."""
+    names = [t.results.name for t in board.tasks if t.scored]
+    if len(names) < 2:
+        return ""
+    header = ["metric", "score", *(f"without {name}" for name in names)]
+    rows = [
+        [_escaped(row["title"]), number(row["score"]), *(number(row[f"without:{name}"]) for name in names)]
+        for _, row in board.overall.iterrows()
+    ]
+    return f"<details><summary>Scores with each task left out</summary>\n\n{_table(header, rows)}\n</details>\n"
 
 
 def _task(task: TaskRanking, figures: str) -> str:
@@ -115,6 +144,7 @@ def _task(task: TaskRanking, figures: str) -> str:
         *([f"{_escaped(note)}\n"] if (note := constant_note(task)) else []),
         f"![{_escaped(results.title)}]({figures}/{slug(results.name)}.svg)\n",
         *(_target(task, target) for target in results.targets),
+        *([_transitions(task)] if results.kind == "trajectory" else []),
     ]
     return "\n".join(parts)
 
@@ -139,9 +169,10 @@ def _target(task: TaskRanking, target: str) -> str:
         "sign",
         "τ",
         "95 %",
+        "p",
         "τ all",
         "n",
-        *(["Ψ"] if factors else []),
+        *(["echo of", "Ψ"] if factors else []),
         *(f"ψ {short(f)}" for f in factors),
     ]
     lines = []
@@ -149,15 +180,33 @@ def _target(task: TaskRanking, target: str) -> str:
         described = task.results.metrics.loc[row["metric"]]
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
         mark = (f" {TRIVIAL}" if described["trivial"] else "") + (f" {LACKING}" if row["failed"] else "")
-        mean = [f"{number(row['Psi'])} {span(row['Psi_low'], row['Psi_high'])}".strip()] if factors else []
+        echo = ", ".join(short(factor) for factor in task.echoes(row["metric"], target)) if factors else ""
+        mean = [echo, f"{number(row['Psi'])} {span(row['Psi_low'], row['Psi_high'])}".strip()] if factors else []
         lines.append(
             [f"{_escaped(described['title'])}{mark}", number(row["score"]), read_sign(row),
-             number(row["tau"]), span(row["low"], row["high"]),
+             number(row["tau"]), span(row["low"], row["high"]), chance(row["p_holm"]),
              number(row["tau_all"]), f"{row['n']}{failed}", *mean, *(granulated(row, f) for f in factors)]
         )  # fmt: skip
     summary = f"All {len(lines)} metrics against the {target.replace('_', ' ')}"
     table = f"<details><summary>{summary}</summary>\n\n{_table(header, lines)}\n</details>\n"
     return f"**Target: {target.replace('_', ' ')}.** {_best(task, target)}\n\n{table}"
+
+
+def _transitions(task: TaskRanking) -> str:
+    """When metrics change, against when test accuracy jumps; those that change in some run."""
+    found = transitions(task.results)
+    if found.empty or not found["grokked"].max():
+        return "**Transitions**: test accuracy jumps in no run.\n"
+    quiet, grokked = int(found["quiet"].max()), int(found["grokked"].max())
+    seen = found[found["runs"] > 0].sort_values(["runs", "lead"], ascending=False, kind="stable")
+    header = ["metric", f"runs of {grokked}", "lead, steps", "95 %", f"false alarms in {quiet} quiet runs"]
+    rows = [
+        [_escaped(task.results.metrics.at[row["metric"], "title"]), str(row["runs"]), number(row["lead"], 0),
+         span(row["low"], row["high"], 0), "–" if pd.isna(row["false_alarms"]) else f"{row['false_alarms']:.0%}"]
+        for row in seen.to_dict("records")
+    ]  # fmt: skip
+    summary = f"Transitions: when {len(rows)} metrics change, before (+) or after (−) test accuracy jumps"
+    return f"<details><summary>{summary}</summary>\n\n{_table(header, rows)}\n</details>\n"
 
 
 def _best(task: TaskRanking, target: str) -> str:

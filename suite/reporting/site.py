@@ -11,7 +11,10 @@ from suite.ranking.tables import short
 from suite.reporting.board import (
     Board,
     Origin,
+    between,
+    chance,
     constant_note,
+    count,
     drawn_from,
     expected_sign,
     granulated,
@@ -36,6 +39,7 @@ def site(board: Board, figures: dict[str, bytes], origin: Origin) -> dict[str, b
     )
     environment.filters |= {"number": number, "slug": slug, "short": short, "expected_sign": expected_sign}
     environment.globals |= {"span": span, "granulated": granulated, "ordered": ordered, "drawn_from": drawn_from}
+    environment.globals |= {"between": between, "count": count, "chance": chance}
     environment.globals |= {"constant_note": constant_note, "read_sign": read_sign}
     environment.globals |= {"board": board, "origin": origin}
     drawings = {name: _inline(content, name) for name, content in figures.items()}
