@@ -16,6 +16,10 @@ from suite.ranking.task import TaskRanking, rank_task
 
 FEW = 10
 """With fewer settings than this a report warns: the spread itself is badly known."""
+MOST = 25
+"""Metrics in the first table and in the overall figure, beside the trivial predictors."""
+CERTAIN = 0.05
+"""Corrected p-values below it are findings."""
 CLAIM = "sharpness_dimension"
 """The quantity the suite is about: drawn for every task it is measured on, wherever it ranks."""
 TRIVIAL, LACKING = "○", "†"
@@ -41,6 +45,36 @@ class Board:
     tasks: list[TaskRanking]
     overall: pd.DataFrame
     control: dict[str, float]
+
+    @property
+    def leaders(self) -> pd.DataFrame:
+        """The rows worth a first look, best first: the best metrics, all trivial ones, what the suite is about."""
+        table = self.overall[self.overall["score"].notna()]
+        trivial = table["trivial"].astype(bool)
+        return table[trivial | ((~trivial).cumsum() <= MOST) | (table.index == CLAIM)]
+
+    @property
+    def unshown(self) -> int:
+        """How many metrics with a score are not among the leaders."""
+        return int(self.overall["score"].notna().sum()) - len(self.leaders)
+
+    @property
+    def in_short(self) -> str:
+        """Which metric is best, how surely, and whether any beats the trivial predictors, in two or three sentences."""
+        table = self.overall[self.overall["score"].notna()]
+        real = table[~table["trivial"].astype(bool)]
+        if real.empty:
+            return ""
+        words = [f"Of {len(real)} metrics the best is {_told(real.iloc[0])}."]
+        if self.best_trivial is not None:
+            beating = list(real.index[real["beats_trivial"] == "yes"])
+            verdict = f"{len(beating)} certainly" if beating else "None certainly"
+            trivial = table.loc[[self.best_trivial]].iloc[0]
+            words.append(f"{verdict} beat{'' if len(beating) > 1 else 's'} the best trivial predictor, {_told(trivial)}.")
+        found = real[real["p_holm"] < CERTAIN]
+        named = f": {'; '.join(found['title'])}" if 0 < len(found) <= MOST else ""
+        words.append(f"Related to the gap beyond chance, corrected for their number, are {len(found)}{named}.")
+        return " ".join(words)
 
     @property
     def best_trivial(self) -> str | None:
@@ -103,6 +137,11 @@ class Board:
             real = [*real[: count - 1], CLAIM]
         trivial = [name for name in here if self.overall.at[name, "trivial"]][:1]
         return real[:count] + trivial
+
+
+def _told(row: pd.Series[Any]) -> str:
+    """A metric with its score."""
+    return f"{row['title']} ({number(row['score'])} {span(row['low'], row['high'])})"
 
 
 def read_board(results: Path, names: Sequence[str] | None = None) -> Board:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from suite.ranking.tables import short
 from suite.ranking.task import TaskRanking
-from suite.reporting.board import CLAIM, Board, levels, number, setting, slug
+from suite.reporting.board import Board, levels, number, setting, slug
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +23,6 @@ _REAL, _TRIVIAL = "#0072B2", "#D55E00"  # Okabe & Ito's blue and vermilion: told
 _MARKERS = "osD^vP*X<>ph"
 _FURTHER = "."  # all levels that there is no marker for; the legend says so
 _COLUMNS = 4
-_MOST = 25
-"""Metrics in the overall figure, beside the trivial predictors."""
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "sharpness-suite",
     "svg.fonttype": "path",
@@ -61,7 +59,7 @@ def _svg(figure: Figure) -> bytes:
 def _overall(board: Board) -> Figure:
     import matplotlib.pyplot as plt
 
-    table, left_out = _shown(board)
+    table, left_out = board.leaders.iloc[::-1], board.unshown
     figure, axes = plt.subplots(figsize=(7.5, 0.28 * len(table) + 0.9))
     for place, (_, row) in enumerate(table.iterrows()):
         colour, marker = (_TRIVIAL, "o") if row["trivial"] else (_REAL, "D")
@@ -79,14 +77,6 @@ def _overall(board: Board) -> Figure:
     axes.plot([], [], "o", color=_TRIVIAL, mfc="white", label="trivial predictor")
     axes.legend(frameon=False, loc="lower right")
     return figure
-
-
-def _shown(board: Board) -> tuple[pd.DataFrame, int]:
-    """What is drawn, worst first: the best metrics, all trivial ones, CLAIM; and how many metrics are not."""
-    table = board.overall[board.overall["score"].notna()]
-    trivial = table["trivial"].astype(bool)
-    kept = trivial | ((~trivial).cumsum() <= _MOST) | (table.index == CLAIM)
-    return table[kept].iloc[::-1], int((~kept).sum())
 
 
 def _task(board: Board, task: TaskRanking) -> Figure:

@@ -11,7 +11,8 @@ import pytest
 from suite.errors import BadInput
 from suite.reporting.board import CLAIM, read_board, slug
 from suite.reporting.build import build, check
-from suite.reporting.figures import _shown, figures
+from suite.reporting.figures import figures
+from suite.reporting.markdown import markdown
 from tests.ranking.made_up import made_up
 
 
@@ -130,13 +131,22 @@ def test_unwritable_place_is_bad_input(place: Path, tmp_path: Path) -> None:
         build(place / "results", tmp_path / "file" / "leaderboard.md", tmp_path / "figures")
 
 
-def test_of_very_many_metrics_the_best_are_drawn_and_the_rest_counted(
+def test_of_very_many_metrics_the_best_are_shown_and_the_rest_folded_away(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = read_board(place / "results")
-    assert _shown(board)[1] == 0
-    monkeypatch.setattr("suite.reporting.figures._MOST", 1)
-    table, left_out = _shown(board)
-    assert [name for name in table.index if not table.at[name, "trivial"]] == ["oracle"]
-    assert set(board.overall.index[board.overall["trivial"].astype(bool)]) <= set(table.index)
-    assert left_out == int(board.overall["score"].notna().sum()) - len(table)
+    assert board.unshown == 0
+    assert "<summary>All" not in markdown(board, "figures").split("## How")[0]
+    monkeypatch.setattr("suite.reporting.board.MOST", 1)
+    assert [name for name in board.leaders.index if not board.leaders.at[name, "trivial"]] == ["oracle"]
+    assert set(board.overall.index[board.overall["trivial"].astype(bool)]) <= set(board.leaders.index)
+    assert board.unshown == int(board.overall["score"].notna().sum()) - len(board.leaders) > 0
+    top = markdown(board, "figures").split("## How")[0]
+    assert f"<summary>All {len(board.overall)} metrics</summary>" in top
+
+
+def test_a_reader_who_knows_nothing_finds_the_answer_first(place: Path) -> None:
+    text = (place / "leaderboard.md").read_text().split("| # |")[0]
+    assert "Of 6 metrics the best is Oracle (" in text
+    assert "4 certainly beat the best trivial predictor, Rate (" in text
+    assert "corrected for their number, are 4: Oracle; Parts: a; Parts: b; Lucky." in text
