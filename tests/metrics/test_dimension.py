@@ -76,11 +76,12 @@ def with_spectrum(values: Tensor, size: int, **probes: object) -> Run:
 
 def test_dimension_is_def_4_2_at_every_batch() -> None:
     run, size = trained(), 296
-    for name, batch in [("", 16), ("common_", 24)]:
+    training = ("sharpness_dimension", "codimension", 16)
+    for dimension, codimension, batch in (training, ("common_sharpness_dimension", "common_codimension", 24)):
         wanted = plainly(one_step(eigenvalues(batch)).mean(0))
         assert 10 < wanted < size - 1
-        assert value_of(f"{name}sharpness_dimension", run) == pytest.approx(wanted, rel=1e-8)
-        assert value_of(f"{name}codimension", run) == pytest.approx(size - wanted, rel=1e-6)
+        assert value_of(dimension, run) == pytest.approx(wanted, rel=1e-8)
+        assert value_of(codimension, run) == pytest.approx(size - wanted, rel=1e-6)
     whole = torch.linalg.eigvalsh(dense_hessian_of(run, run.inputs, run.targets)).numpy()
     # directions that no input of the whole set moves are noise of either sign: exact zeros in the probe
     whole[np.abs(whole) < 1e-12] = 0
