@@ -70,7 +70,9 @@ class Board:
             beating = list(real.index[real["beats_trivial"] == "yes"])
             verdict = f"{len(beating)} certainly" if beating else "None certainly"
             trivial = table.loc[[self.best_trivial]].iloc[0]
-            words.append(f"{verdict} beat{'' if len(beating) > 1 else 's'} the best trivial predictor, {_told(trivial)}.")
+            words.append(
+                f"{verdict} beat{'' if len(beating) > 1 else 's'} the best trivial predictor, {_told(trivial)}."
+            )
         found = real[real["p_holm"] < CERTAIN]
         named = f": {'; '.join(found['title'])}" if 0 < len(found) <= MOST else ""
         words.append(f"Related to the gap beyond chance, corrected for their number, are {len(found)}{named}.")

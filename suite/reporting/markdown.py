@@ -30,6 +30,7 @@ from suite.reporting.board import (
     slug,
     span,
 )
+from suite.reporting.details import folded, further, power
 
 _READING = """\
 ## How to read this
@@ -99,6 +100,7 @@ def markdown(board: Board, figures: str, origin: Origin = PUBLISHED) -> str:
         *([_everything(board)] if board.unshown else []),
         *([f"{board.control_note}\n"] if board.control_note else []),
         _sensitivity(board),
+        power(board, _table),
         f"![Score of every metric with its 95 % interval]({figures}/overall.svg)\n",
         _READING,
         *(_task(task, figures) for task in board.tasks),
@@ -109,8 +111,7 @@ def markdown(board: Board, figures: str, origin: Origin = PUBLISHED) -> str:
 
 
 def _everything(board: Board) -> str:
-    summary = f"All {len(board.overall)} metrics"
-    return f"<details><summary>{summary}</summary>\n\n{_overall(board, board.overall)}\n</details>\n"
+    return folded(f"All {len(board.overall)} metrics", _overall(board, board.overall))
 
 
 def _overall(board: Board, table: pd.DataFrame) -> str:
@@ -138,7 +139,7 @@ def _sensitivity(board: Board) -> str:
         [_escaped(row["title"]), number(row["score"]), *(number(row[f"without:{name}"]) for name in names)]
         for _, row in board.overall.iterrows()
     ]
-    return f"<details><summary>Scores with each task left out</summary>\n\n{_table(header, rows)}\n</details>\n"
+    return folded("Scores with each task left out", _table(header, rows))
 
 
 def _task(task: TaskRanking, figures: str) -> str:
@@ -195,8 +196,8 @@ def _target(task: TaskRanking, target: str) -> str:
              number(row["tau_all"]), f"{row['n']}{failed}", *mean, *(granulated(row, f) for f in factors)]
         )  # fmt: skip
     summary = f"All {len(lines)} metrics against the {target.replace('_', ' ')}"
-    table = f"<details><summary>{summary}</summary>\n\n{_table(header, lines)}\n</details>\n"
-    return f"**Target: {target.replace('_', ' ')}.** {_best(task, target)}\n\n{table}"
+    text = f"**Target: {target.replace('_', ' ')}.** {_best(task, target)}\n\n{folded(summary, _table(header, lines))}"
+    return f"{text}\n{further(task, target, _table, _escaped)}" if factors and task.scored else text
 
 
 def _transitions(task: TaskRanking) -> str:
@@ -213,7 +214,7 @@ def _transitions(task: TaskRanking) -> str:
         for row in seen.to_dict("records")
     ]  # fmt: skip
     summary = f"Transitions: when {len(rows)} metrics change, before (+) or after (−) test accuracy jumps"
-    return f"<details><summary>{summary}</summary>\n\n{_table(header, rows)}\n</details>\n"
+    return folded(summary, _table(header, rows))
 
 
 def _best(task: TaskRanking, target: str) -> str:

@@ -63,7 +63,7 @@ def test_the_page_says_what_a_reader_needs(place: Path) -> None:
 
 
 def test_order_and_sign_of_a_tasks_table_are_plain(place: Path) -> None:
-    table = (place / "leaderboard.md").read_text().split("## Made")[1].split("**Target")[1]
+    table = (place / "leaderboard.md").read_text().split("## Made")[1].split("**Target")[1].split("</details>")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
     assert rows[0][:4] == ["metric", "score", "sign", "τ"]
     scores = [float(row[1].replace("−", "-")) for row in rows[2:]]
@@ -150,3 +150,15 @@ def test_a_reader_who_knows_nothing_finds_the_answer_first(place: Path) -> None:
     assert "Of 6 metrics the best is Oracle (" in text
     assert "4 certainly beat the best trivial predictor, Rate (" in text
     assert "corrected for their number, are 4: Oracle; Parts: a; Parts: b; Lucky." in text
+
+
+def test_what_a_metric_knows_beyond_the_hyperparameters_is_told_of_grids(place: Path) -> None:
+    grid, trajectory = (place / "leaderboard.md").read_text().split("## Made")[1:]
+    beyond = grid.split("Beyond the hyperparameters: the loss gap")[1].split("</details>")[0]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in beyond.splitlines() if line.startswith("|")]
+    rows = {line[0]: line for line in lines}
+    assert rows["metric"][1:3] == ["τ, eta fixed", "τ, b fixed"]
+    assert rows["Oracle"][1:3] == ["+1.00", "+1.00"]
+    assert rows["Rate"][1] == "0.00"  # the rate itself held fixed: nothing is left
+    assert "Beyond the hyperparameters" not in trajectory
+    assert "How often a grid of so many settings" in (place / "leaderboard.md").read_text()
