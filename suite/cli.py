@@ -6,16 +6,29 @@ meets torch.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from suite import __version__
+from suite import __version__, arguments
+from suite.arguments import (
+    HERE,
+    RESULTS,
+    TASKS,
+    AsJson,
+    Cost,
+    Device,
+    Dtype,
+    Folder,
+    Limit,
+    Metrics,
+    Quiet,
+    Tasks,
+    Workers,
+    Yes,
+)
 from suite.errors import SuiteError
 
 app = typer.Typer(
@@ -27,39 +40,6 @@ app = typer.Typer(
 
 new = typer.Typer(help="Files to begin with.", no_args_is_help=True)
 app.add_typer(new, name="new")
-
-Tasks = Annotated[
-    list[str] | None, typer.Argument(help="Task files, names or folders; default: tasks/quick", show_default=False)
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
-Dtype = Annotated[str, typer.Option(help="float32 or float64: the dtype of training")]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="Worker processes, at most 4 per core; default: one per core, or one on a GPU"),
-]
-Metrics = Annotated[list[Path] | None, typer.Option("--metric", help="A further file that defines metrics")]
-Limit = Annotated[
-    float | None, typer.Option("--metric-limit", min=1, help="Seconds a metric may take on a checkpoint; default: 120")
-]
-Cost = Annotated[
-    str,
-    typer.Option(
-        envvar="SUITE_COST",
-        help="Leave out metrics that cost more than this: free, forward, gradient or search (all); trivial ones stay",
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 cells in a task")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no tables")]
-Root = Annotated[Path, typer.Option(help="Folder of the task files")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs")]
-
-Folder = Annotated[Path, typer.Option(help="Where to write it")]
-
-_HERE = Path()
-_TASKS = Path("tasks")
-_QUICK = _TASKS / "quick"
-_MOST_WORKERS_PER_CORE = 4
-_RESULTS = Path("reports/results")
 
 
 def main() -> None:
@@ -97,8 +77,8 @@ def run(
     """Train, measure, rank and report; does only what is missing."""
     from suite import pipeline
 
-    options = _options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)
-    _lost(pipeline.run(_to_work_on(tasks), options, _console()))
+    options = arguments.options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)
+    arguments.lost(pipeline.run(arguments.to_work_on(tasks), options, arguments.console()))
 
 
 @app.command()
@@ -113,7 +93,8 @@ def train(
     """Train what is missing."""
     from suite import pipeline
 
-    pipeline.train(_to_work_on(tasks), _options(device, dtype, workers, None, yes, quiet), _console())
+    options = arguments.options(device, dtype, workers, None, yes, quiet)
+    pipeline.train(arguments.to_work_on(tasks), options, arguments.console())
 
 
 @app.command()
@@ -131,8 +112,8 @@ def measure(
     """Measure what is missing of trained tasks."""
     from suite import pipeline
 
-    options = _options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)
-    _lost(pipeline.measure(_to_work_on(tasks), options, _console()))
+    options = arguments.options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)
+    arguments.lost(pipeline.measure(arguments.to_work_on(tasks), options, arguments.console()))
 
 
 @app.command()
@@ -143,13 +124,13 @@ def rank(
     """Rank what is measured in the local store, and write its report."""
     from suite.reporting.local import report
 
-    report(_home() / "reports", _console(), quiet, tasks or None)
+    report(arguments.home() / "reports", arguments.console(), quiet, tasks or None)
 
 
 @app.command()
 def leaderboard(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail on drift")] = False,
-    results: Annotated[Path, typer.Option(help="The published results")] = _RESULTS,
+    results: Annotated[Path, typer.Option(help="The published results")] = RESULTS,
     markdown: Annotated[Path, typer.Option(help="The leaderboard to write")] = Path("leaderboard.md"),
 ) -> None:
     """Regenerate leaderboard.md, reports/figures and reports/site from the published results."""
@@ -178,16 +159,16 @@ def publish(
     ] = None,
     cost: Cost = "search",
     yes: Yes = False,
-    results: Annotated[Path, typer.Option(help="Where published results live")] = _RESULTS,
+    results: Annotated[Path, typer.Option(help="Where published results live")] = RESULTS,
 ) -> None:
     """Write finished tasks from the local store into reports/results, or a metric's values into those written."""
     from suite import pipeline
 
-    options = _options(device, dtype, None, None, yes, False, cost=cost)
+    options = arguments.options(device, dtype, None, None, yes, False, cost=cost)
     if metric:
-        written = pipeline.publish_metrics(_paths(tasks), metric, options, results)
+        written = pipeline.publish_metrics(arguments.paths(tasks), metric, options, results)
     else:
-        written = pipeline.publish(_paths(tasks), options, results)
+        written = pipeline.publish(arguments.paths(tasks), options, results)
     for path in written:
         print(path)
 
@@ -222,28 +203,28 @@ def check(
     if not words:
         print(f"no metric and no published values changed since {since}")
         return
-    options = _options(device, dtype, workers, None, False, quiet, metric_limit, cost)
-    tasks = [] if fast else _to_work_on(task)
-    if not pipeline.check(tasks, words, options, Terms(against, allow_duplicate), _console()):
+    options = arguments.options(device, dtype, workers, None, False, quiet, metric_limit, cost)
+    tasks = [] if fast else arguments.to_work_on(task)
+    if not pipeline.check(tasks, words, options, Terms(against, allow_duplicate), arguments.console()):
         raise typer.Exit(1)
 
 
 @new.command("metric")
 def new_metric(
-    name: Annotated[str, typer.Argument(help="Of its function, like largest_weight")], folder: Folder = _HERE
+    name: Annotated[str, typer.Argument(help="Of its function, like largest_weight")], folder: Folder = HERE
 ) -> None:
     """A file to begin a metric with, and its test."""
     from suite.submission import new
 
-    _began(new.new_metric(name, folder), new.after_metric(name, folder))
+    arguments.began(new.new_metric(name, folder), new.after_metric(name, folder))
 
 
 @new.command("task")
-def new_task(name: Annotated[str, typer.Argument(help="Like my/digits-grid")], folder: Folder = _HERE) -> None:
+def new_task(name: Annotated[str, typer.Argument(help="Like my/digits-grid")], folder: Folder = HERE) -> None:
     """A file to begin a task with."""
     from suite.submission import new
 
-    _began(new.new_task(name, folder), new.after_task(name, folder))
+    arguments.began(new.new_task(name, folder), new.after_task(name, folder))
 
 
 @app.command()
@@ -258,7 +239,7 @@ def validate(
     wrong = False
     for name in tasks:
         try:
-            for path in resolve([name], _TASKS):
+            for path in resolve([name], TASKS):
                 wrong |= not _is_valid(path, yes)
         except BadInput as error:
             print(error, file=sys.stderr)
@@ -273,7 +254,7 @@ def _is_valid(path: Path, yes: bool) -> bool:
     from suite.spec.loading import load_task
 
     try:
-        task = load_task(path, _max_cells(yes))
+        task = load_task(path, arguments.max_cells(yes))
     except BadInput as error:
         print(error, file=sys.stderr)
         return False
@@ -282,7 +263,9 @@ def _is_valid(path: Path, yes: bool) -> bool:
 
 
 @app.command("tasks")
-def list_tasks(root: Root = _TASKS, as_json: AsJson = False) -> None:
+def list_tasks(
+    root: Annotated[Path, typer.Option(help="Folder of the task files")] = TASKS, as_json: AsJson = False
+) -> None:
     """What tasks there are."""
     from suite.spec.cells import cells, spec_hash
     from suite.spec.loading import listed, load_task
@@ -292,7 +275,7 @@ def list_tasks(root: Root = _TASKS, as_json: AsJson = False) -> None:
         {"name": t.name, "title": t.title, "kind": t.kind, "cells": len(cells(t)), "hash": spec_hash(t), "file": str(p)}
         for p, t in loaded
     ]
-    _table("Tasks", rows, as_json, prose=("title",), spare=("file", "hash"))
+    arguments.table("Tasks", rows, as_json, prose=("title",), spare=("file", "hash"))
 
 
 @app.command("metrics")
@@ -306,15 +289,15 @@ def list_metrics(
     if write or check:
         from suite.pipeline import metrics_page
 
-        _page(metrics_page(), write, check)
+        arguments.page(metrics_page(), write, check)
         return
     from suite.metrics import find_metrics
 
     words = ("name", "title", "family", "sign", "cost", "probes", "invariances", "optimizers", "version", "source")
     told = [{w: getattr(m, w) for w in words} for m in find_metrics(metric or ()).values()]
-    rows = told if as_json else [{w: _plain(v) for w, v in row.items()} for row in told]
+    rows = told if as_json else [{w: arguments.plain(v) for w, v in row.items()} for row in told]
     spare = ("source", "optimizers", "invariances", "version", "probes", "family")
-    _table("Metrics", rows, as_json, prose=("title", "family", "source", "probes", "invariances"), spare=spare)
+    arguments.table("Metrics", rows, as_json, prose=("title", "family", "source", "probes", "invariances"), spare=spare)
 
 
 @app.command()
@@ -322,7 +305,7 @@ def show(run_id: Annotated[str, typer.Argument(help="A run id, or the beginning 
     """One run: its cell, losses, accuracies and values at every checkpoint."""
     from suite.reporting.local import show_run
 
-    show_run(_home() / "reports" / "results", run_id, _console())
+    show_run(arguments.home() / "reports" / "results", run_id, arguments.console())
 
 
 @app.command()
@@ -353,14 +336,14 @@ def spectrum(
     from suite.errors import BadInput
     from suite.measuring.saved import Budget
 
-    budget = Budget(learning_rate, _batch_size(batch_size), runs, probes, steps, exact, seed)
-    options = _options(device, dtype, None, None, False, False)
-    files = _paths([task]) if task else []
+    budget = Budget(learning_rate, arguments.batch_size(batch_size), runs, probes, steps, exact, seed)
+    options = arguments.options(device, dtype, None, None, False, False)
+    files = arguments.paths([task]) if task else []
     if len(files) > 1:
         raise BadInput(f"--task {task}: one task is meant, this is {len(files)}")
     where = Console(stderr=True)  # the table, or its JSON, is alone on the standard output
     found = pipeline.spectrum(checkpoint, files[0] if files else None, model, budget, options, plot, where)
-    _table("Spectrum", found.rows(), as_json)
+    arguments.table("Spectrum", found.rows(), as_json)
 
 
 @app.command()
@@ -388,122 +371,7 @@ def doctor() -> None:
     """Device, versions, data, store: what works, what is missing, how to get it."""
     from suite.doctor import diagnose
 
-    rows = diagnose(_home())
-    _table("Doctor", rows, False, prose=("note",))
+    rows = diagnose(arguments.home())
+    arguments.table("Doctor", rows, False, prose=("note",))
     if any(row["state"] == "broken" for row in rows):
         raise typer.Exit(1)
-
-
-def _page(text: str, write: Path | None, check: Path | None) -> None:
-    """Write the generated catalogue, or say that the one there is another."""
-    if write:
-        write.write_text(text, encoding="utf-8")
-    if check and (not check.is_file() or check.read_text(encoding="utf-8") != text):
-        print(f"{check} is out of date: `suite metrics --write {check}` writes it", file=sys.stderr)
-        raise typer.Exit(1)
-
-
-def _plain(value: Any) -> Any:
-    return ", ".join(value) if isinstance(value, tuple) else value
-
-
-def _batch_size(word: str | None) -> Any:
-    from suite.errors import BadInput
-
-    if word is None or word == "full":
-        return word
-    if not word.isdigit() or int(word) < 1:
-        raise BadInput(f"--batch-size {word}: a whole number from 1, or full")
-    return int(word)
-
-
-def _paths(tasks: list[str] | None) -> list[Path]:
-    from suite.errors import BadInput
-    from suite.spec.loading import resolve
-
-    if not tasks and not _QUICK.is_dir():
-        raise BadInput(
-            f"no task is named, and there is no folder {_QUICK} in {Path.cwd()}: name a task file, "
-            "or go to the folder that tasks/ is in"
-        )
-    return resolve(tasks or [str(_QUICK)], _TASKS)
-
-
-def _to_work_on(tasks: list[str] | None) -> list[Path]:
-    """The task files. A folder of data that is not there is said at once, not by every job."""
-    from suite.data.folders import data_folders
-
-    data_folders()
-    return _paths(tasks)
-
-
-def _options(
-    device: str,
-    dtype: str,
-    workers: int | None,
-    metric: list[Path] | None,
-    yes: bool,
-    quiet: bool,
-    metric_limit: float | None = None,
-    cost: str = "search",
-) -> Any:
-    from suite.errors import BadInput
-    from suite.metrics.registry import COSTS
-    from suite.pipeline import Options
-
-    if cost not in COSTS:
-        raise BadInput(f"--cost {cost}: use {', '.join(COSTS)}")
-
-    if dtype not in ("float32", "float64"):
-        raise BadInput(f"--dtype {dtype}: use float32 or float64")
-    cores = os.cpu_count() or 1
-    if workers and workers > (most := _MOST_WORKERS_PER_CORE * cores):
-        raise BadInput(f"--workers {workers}: at most {most} here ({_MOST_WORKERS_PER_CORE} for each of {cores} cores)")
-    options = Options(
-        home=_home(),
-        device=device,
-        dtype=dtype,
-        workers=workers,
-        metric_files=tuple(path.resolve() for path in metric or ()),
-        max_cells=_max_cells(yes),
-        quiet=quiet,
-        cost=cost,
-    )
-    return options if metric_limit is None else replace(options, metric_limit=metric_limit)
-
-
-def _max_cells(yes: bool) -> int:
-    return 10**9 if yes else 1000
-
-
-def _home() -> Path:
-    return Path(os.environ.get("SUITE_HOME") or ".suite")
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console()
-
-
-def _began(written: list[Path], then: list[str]) -> None:
-    for line in (*written, "", *then):
-        print(line)
-
-
-def _lost(lines: list[str]) -> None:
-    """Exit status 1 where something could not be measured, saying what."""
-    for line in lines:
-        print(line, file=sys.stderr)
-    if lines:
-        raise typer.Exit(1)
-
-
-def _table(title: str, rows: list[dict[str, Any]], as_json: bool, **columns: tuple[str, ...]) -> None:
-    """Rows as a table (see `print_rows`), or as JSON with all there is."""
-    if as_json:
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
-        return
-    from suite.reporting.listing import print_rows
-
-    print_rows(_console(), title, rows, **columns)

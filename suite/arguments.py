@@ -1,0 +1,195 @@
+"""What the words of a command line mean, and how answers are printed.
+
+Everything heavy is imported inside the functions, as in `suite.cli`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from suite.pipeline import Options
+
+Tasks = Annotated[
+    list[str] | None, typer.Argument(help="Task files, names or folders; default: tasks/quick", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Dtype = Annotated[str, typer.Option(help="float32 or float64: the dtype of training")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Worker processes, at most 4 per core; default: one per core, or one on a GPU"),
+]
+Metrics = Annotated[list[Path] | None, typer.Option("--metric", help="A further file that defines metrics")]
+Limit = Annotated[
+    float | None, typer.Option("--metric-limit", min=1, help="Seconds a metric may take on a checkpoint; default: 120")
+]
+Cost = Annotated[
+    str,
+    typer.Option(
+        envvar="SUITE_COST",
+        help="Leave out metrics that cost more than this: free, forward, gradient or search (all); trivial ones stay",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 cells in a task")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no tables")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs")]
+Folder = Annotated[Path, typer.Option(help="Where to write it")]
+
+HERE = Path()
+TASKS = Path("tasks")
+"""Where the names of tasks are sought."""
+QUICK = TASKS / "quick"
+"""The tasks that are meant where none is named."""
+RESULTS = Path("reports/results")
+"""The published results."""
+_MOST_WORKERS_PER_CORE = 4
+_NO_LIMIT = 10**9
+
+
+def paths(tasks: list[str] | None) -> list[Path]:
+    """The task files that are meant by files, names or folders; without any, those of the quick suite.
+
+    Raises:
+        BadInput: there is no such task, or none is named and the quick suite is not here.
+    """
+    from suite.errors import BadInput
+    from suite.spec.loading import resolve
+
+    if not tasks and not QUICK.is_dir():
+        raise BadInput(
+            f"no task is named, and there is no folder {QUICK} in {Path.cwd()}: name a task file, "
+            "or go to the folder that tasks/ is in"
+        )
+    return resolve(tasks or [str(QUICK)], TASKS)
+
+
+def to_work_on(tasks: list[str] | None) -> list[Path]:
+    """The task files, before work on them: a folder of data that is not there is said at once, not by every job.
+
+    Raises:
+        BadInput: as of `paths`, or there is no such folder of data.
+    """
+    from suite.data.folders import data_folders
+
+    data_folders()
+    return paths(tasks)
+
+
+def options(
+    device: str,
+    dtype: str,
+    workers: int | None,
+    metric: list[Path] | None,
+    yes: bool,
+    quiet: bool,
+    metric_limit: float | None = None,
+    cost: str = "search",
+) -> Options:
+    """What the options of a command say, for the pipeline.
+
+    Raises:
+        BadInput: no such class of cost or dtype, or more workers than the cores here can carry.
+    """
+    from suite.errors import BadInput
+    from suite.metrics.registry import COSTS
+    from suite.pipeline import Options
+
+    if cost not in COSTS:
+        raise BadInput(f"--cost {cost}: use {', '.join(COSTS)}")
+    if dtype not in ("float32", "float64"):
+        raise BadInput(f"--dtype {dtype}: use float32 or float64")
+    cores = os.cpu_count() or 1
+    if workers and workers > (most := _MOST_WORKERS_PER_CORE * cores):
+        raise BadInput(f"--workers {workers}: at most {most} here ({_MOST_WORKERS_PER_CORE} for each of {cores} cores)")
+    made = Options(
+        home=home(),
+        device=device,
+        dtype=dtype,
+        workers=workers,
+        metric_files=tuple(path.resolve() for path in metric or ()),
+        max_cells=max_cells(yes),
+        quiet=quiet,
+        cost=cost,
+    )
+    return made if metric_limit is None else replace(made, metric_limit=metric_limit)
+
+
+def max_cells(yes: bool) -> int:
+    """How many cells a task may have: as many as it likes where --yes was said."""
+    return _NO_LIMIT if yes else 1000
+
+
+def home() -> Path:
+    """The folder of the local store."""
+    return Path(os.environ.get("SUITE_HOME") or ".suite")
+
+
+def batch_size(word: str | None) -> int | Literal["full"] | None:
+    """What --batch-size says; None where it is left to the task.
+
+    Raises:
+        BadInput: neither a whole number from 1 nor `full`.
+    """
+    from suite.errors import BadInput
+
+    if word is None:
+        return None
+    if word == "full":
+        return "full"
+    if not word.isdigit() or int(word) < 1:
+        raise BadInput(f"--batch-size {word}: a whole number from 1, or full")
+    return int(word)
+
+
+def console() -> Console:
+    """Where progress and tables are printed: standard output."""
+    from rich.console import Console
+
+    return Console()
+
+
+def table(title: str, rows: list[dict[str, Any]], as_json: bool, **columns: tuple[str, ...]) -> None:
+    """Rows as a table (see `print_rows`), or as JSON with all there is."""
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    from suite.reporting.listing import print_rows
+
+    print_rows(console(), title, rows, **columns)
+
+
+def plain(value: Any) -> Any:
+    """A cell of a table: the parts of a tuple in a row."""
+    return ", ".join(value) if isinstance(value, tuple) else value
+
+
+def page(text: str, write: Path | None, check: Path | None) -> None:
+    """Write the generated catalogue, or say that the one there is another."""
+    if write:
+        write.write_text(text, encoding="utf-8")
+    if check and (not check.is_file() or check.read_text(encoding="utf-8") != text):
+        print(f"{check} is out of date: `suite metrics --write {check}` writes it", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def began(written: list[Path], then: list[str]) -> None:
+    """Print the files that are there to begin with, and what to do next."""
+    for line in (*written, "", *then):
+        print(line)
+
+
+def lost(lines: list[str]) -> None:
+    """Exit status 1 where something could not be measured, saying what."""
+    for line in lines:
+        print(line, file=sys.stderr)
+    if lines:
+        raise typer.Exit(1)
