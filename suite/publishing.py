@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from suite.ranking.tables import GAPS, MEASURES
 from suite.spec.cells import spec_hash
 from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue, explained
 
-_VALUE = ("run_id", "step", "component", "value", "standard_error", "status", "reason")
+VALUE_COLUMNS = ("run_id", "step", "component", "value", "standard_error", "status", "reason")
+"""The header of `values/<metric>.csv`."""
+UNWRITABLE = "results cannot be written there"
+"""What is said where a folder of results refuses a file."""
 _UNFINISHED = ".results-"
-_UNWRITABLE = "results cannot be written there"
 
 
 def check_names(plans: Iterable[Plan], root: Path) -> None:
@@ -48,7 +50,7 @@ def make_ready(root: Path) -> None:
     Raises:
         StoreError: the folder cannot be written.
     """
-    with explained(root, _UNWRITABLE):
+    with explained(root, UNWRITABLE):
         root.mkdir(parents=True, exist_ok=True)
         for left in root.parent.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(left)
@@ -62,7 +64,7 @@ def write_results(plan: Plan, store: Store, metrics: dict[str, Metric], root: Pa
         StoreError: the folder cannot be written.
     """
     folder = root / plan.task.name
-    with explained(folder, _UNWRITABLE):
+    with explained(folder, UNWRITABLE):
         check_names([plan], root)
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=root.parent))
@@ -77,14 +79,14 @@ def write_results(plan: Plan, store: Store, metrics: dict[str, Metric], root: Pa
 
 
 def _fill(folder: Path, plan: Plan, store: Store, metrics: dict[str, Metric]) -> None:
-    rows_of = {name: list(_value_rows(plan, store, metric)) for name, metric in metrics.items()}
+    rows_of = {name: list(value_rows(plan, store, metric)) for name, metric in metrics.items()}
     values = {name: rows for name, rows in rows_of.items() if rows}  # none: the task asks for no such probe
     (folder / "values").mkdir(parents=True)
-    _write_csv(folder / "runs.csv", [*_run_header(plan)], _run_rows(plan, store))
+    write_csv(folder / "runs.csv", [*_run_header(plan)], _run_rows(plan, store))
     for name, rows in values.items():
-        _write_csv(folder / "values" / f"{name}.csv", _VALUE, rows)
-    _write_json(folder / "metrics.json", [_described(metrics[name]) for name in values])
-    _write_json(folder / "provenance.json", _provenance(plan, store, metrics))
+        write_csv(folder / "values" / f"{name}.csv", VALUE_COLUMNS, rows)
+    write_json(folder / "metrics.json", [described(metrics[name]) for name in values])
+    write_json(folder / "provenance.json", _provenance(plan, store, metrics))
 
 
 def failures(plan: Plan, store: Store, metrics: dict[str, Metric]) -> list[str]:
@@ -95,7 +97,7 @@ def failures(plan: Plan, store: Store, metrics: dict[str, Metric]) -> list[str]:
     """
     seen: dict[tuple[str, str], int] = {}
     for name, metric in metrics.items():
-        rows = list(_value_rows(plan, store, metric))
+        rows = list(value_rows(plan, store, metric))
         fine = {"ok"} if metric.origin and not any(row[5] == "ok" for row in rows) else {"ok", "undefined"}
         for row in rows:
             if row[5] not in fine:
@@ -113,7 +115,7 @@ def _run_header(plan: Plan) -> Iterator[str]:
 def _run_rows(plan: Plan, store: Store) -> Iterator[list[Any]]:
     size = plan.task.data.train_size()
     for cell, run_id in plan.runs():
-        run = _recorded(store, run_id, plan)
+        run = recorded(store, run_id, plan)
         per_epoch = size // cell.task.training.batch(size)
         factors = [value for _, value in cell.factors]
         for point in run.checkpoints:
@@ -127,7 +129,12 @@ def _gaps(point: StoredCheckpoint) -> list[float]:
     return [abs(accuracy), abs(loss), accuracy, loss]
 
 
-def _value_rows(plan: Plan, store: Store, metric: Metric) -> Iterator[list[Any]]:
+def value_rows(plan: Plan, store: Store, metric: Metric) -> Iterator[list[Any]]:
+    """The rows of a metric's file of values, or why a checkpoint has none; no row where the task asks for no probe.
+
+    Raises:
+        BadInput: a run is not trained, or a checkpoint not measured yet.
+    """
     for point in _points(plan, store):
         if not applies(metric, point.task, point.last):
             continue
@@ -138,7 +145,7 @@ def _value_rows(plan: Plan, store: Store, metric: Metric) -> Iterator[list[Any]]
 def _points(plan: Plan, store: Store) -> Iterator[Point]:
     """Every checkpoint of a task, without its files."""
     for cell, run_id in plan.runs():
-        checkpoints = _recorded(store, run_id, plan).checkpoints
+        checkpoints = recorded(store, run_id, plan).checkpoints
         for one in checkpoints:
             yield Point(cell.task, run_id, one.step, one is checkpoints[-1], Path(), Path(), Path())
 
@@ -168,7 +175,12 @@ def _no_value(point: Point, store: Store, metric: Metric) -> list[Any]:
     )
 
 
-def _recorded(store: Store, run_id: str, plan: Plan) -> StoredRun:
+def recorded(store: Store, run_id: str, plan: Plan) -> StoredRun:
+    """A run of the store.
+
+    Raises:
+        BadInput: it is not trained yet.
+    """
     run = store.run(run_id)
     if run is None:
         raise BadInput(
@@ -177,13 +189,14 @@ def _recorded(store: Store, run_id: str, plan: Plan) -> StoredRun:
     return run
 
 
-def _described(metric: Metric) -> dict[str, Any]:
+def described(metric: Metric) -> dict[str, Any]:
+    """The entry of `metrics.json`."""
     words = ("name", "title", "family", "source", "sign", "version", "probes", "cost", "invariances", "trivial")
     return {word: getattr(metric, word) for word in (*words, "fingerprint")}
 
 
 def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, Any]:
-    task, measured = plan.task, _measured(plan, store, metrics)
+    task, measured = plan.task, measured_values(plan, store, metrics)
     stacks = [store.provenance(stack.key(plan.environment)) for stack in plan.stacks]
     return {
         "task": task.name,
@@ -195,7 +208,7 @@ def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[st
         "targets": list(task.targets),
         "include": task.include.model_dump(mode="json"),
         "factors": list(task.grid),
-        "parameters": max(_recorded(store, run_id, plan).parameters for _, run_id in plan.runs()),
+        "parameters": max(recorded(store, run_id, plan).parameters for _, run_id in plan.runs()),
         "data": stacks[0][1]["data"],
         "versions": _versions([noted for _, noted in stacks]),
         "device": plan.environment.device,
@@ -204,7 +217,7 @@ def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[st
         "commit": _agreed(noted.get("commit") for _, noted in stacks),
         "dirty": any(noted.get("dirty") for _, noted in stacks),
         "seconds": {"training": round(sum(s for s, _ in stacks), 1), **_seconds(plan, store, metrics, measured)},
-        "metric_costs": _metric_costs(measured),
+        "metric_costs": metric_costs(measured),
         "probe_notes": _probe_notes(plan, store, metrics),
     }
 
@@ -234,8 +247,12 @@ def _probe_notes(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[s
     return dict(sorted(notes.items()))
 
 
-def _measured(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, list[StoredValue]]:
-    """One row (a value's first component) of everything that was measured, by metric."""
+def measured_values(plan: Plan, store: Store, metrics: Mapping[str, Metric]) -> dict[str, list[StoredValue]]:
+    """One row (a value's first component) of everything that was measured, by metric.
+
+    Raises:
+        BadInput: a run is not trained yet.
+    """
     rows: dict[str, list[StoredValue]] = {name: [] for name in metrics}
     for point in _points(plan, store):
         for name, metric in metrics.items():
@@ -244,7 +261,7 @@ def _measured(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str,
     return rows
 
 
-def _metric_costs(measured: dict[str, list[StoredValue]]) -> dict[str, dict[str, float | None]]:
+def metric_costs(measured: Mapping[str, list[StoredValue]]) -> dict[str, dict[str, float | None]]:
     """What a value of each metric took: mean seconds and peak memory, to one digit, that reruns differ little.
 
     Of the values that there are, without failures. Memory is None where no machine told it.
@@ -274,7 +291,8 @@ def _seconds(
     return {"probes": round(sum(probes.values()), 1), **each, "metrics": round(values, 1)}
 
 
-def _write_csv(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> None:
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> None:
+    """A header and rows, with the same line ends on every system."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(list(header))
@@ -282,5 +300,6 @@ def _write_csv(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> 
     path.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Indented, with a line end at the end: the same content is the same bytes."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -11,7 +11,17 @@ from typing import Any
 from suite.errors import BadInput
 from suite.measuring.measure import Plan
 from suite.metrics import Metric
-from suite.publishing import _UNWRITABLE, _VALUE, _described, _recorded, _value_rows, _write_csv, _write_json
+from suite.publishing import (
+    UNWRITABLE,
+    VALUE_COLUMNS,
+    described,
+    measured_values,
+    metric_costs,
+    recorded,
+    value_rows,
+    write_csv,
+    write_json,
+)
 from suite.ranking.tables import TaskResults, read_results
 from suite.spec.cells import spec_hash
 from suite.store import Store, explained
@@ -20,7 +30,7 @@ _Rows = list[list[Any]]
 
 
 def publish_metrics(plans: Sequence[Plan], store: Store, metrics: Mapping[str, Metric], root: Path) -> list[Path]:
-    """Write `values/<metric>.csv` and the metric's entry of `metrics.json` into the tasks' folders, nothing else.
+    """Write `values/<metric>.csv`, an entry of `metrics.json` and its cost in `provenance.json`, nothing else.
 
     Everything is looked at before anything is written. A task that asks for no probe of a metric's is passed over.
 
@@ -35,7 +45,7 @@ def publish_metrics(plans: Sequence[Plan], store: Store, metrics: Mapping[str, M
     published = [_published(p, root) for p in plans]
     for p, results in zip(plans, published, strict=True):
         _check_same_runs(p, store, results, root)
-    found = {(p.task.name, n): list(_value_rows(p, store, m)) for p in plans for n, m in metrics.items()}
+    found = {(p.task.name, n): list(value_rows(p, store, m)) for p in plans for n, m in metrics.items()}
     for name, one in metrics.items():
         if not any(found[p.task.name, name] for p in plans):
             read = ", ".join(one.probes)
@@ -43,8 +53,8 @@ def publish_metrics(plans: Sequence[Plan], store: Store, metrics: Mapping[str, M
     written = []
     for p in plans:
         rows = {name: found[p.task.name, name] for name in metrics if found[p.task.name, name]}
-        with explained(root / p.task.name, _UNWRITABLE):
-            written += _write(root / p.task.name, rows, metrics)
+        with explained(root / p.task.name, UNWRITABLE):
+            written += _write(root / p.task.name, rows, metrics, metric_costs(measured_values(p, store, metrics)))
     return written
 
 
@@ -57,7 +67,7 @@ def _published(p: Plan, root: Path) -> TaskResults:
 
 def _check_same_runs(p: Plan, store: Store, results: TaskResults, root: Path) -> None:
     """The store's networks are the published ones, measured by the same task."""
-    mine = {(run_id, c.step) for _, run_id in p.runs() for c in _recorded(store, run_id, p).checkpoints}
+    mine = {(run_id, c.step) for _, run_id in p.runs() for c in recorded(store, run_id, p).checkpoints}
     theirs = set(zip(results.runs["run_id"], (int(step) for step in results.runs["step"]), strict=True))
     folder = root / p.task.name
     if mine != theirs:
@@ -70,16 +80,29 @@ def _check_same_runs(p: Plan, store: Store, results: TaskResults, root: Path) ->
         raise BadInput(f"{folder}: published from another task file (its probes differ): publish the whole task again")
 
 
-def _write(folder: Path, rows: dict[str, _Rows], metrics: Mapping[str, Metric]) -> list[Path]:
+def _write(
+    folder: Path, rows: dict[str, _Rows], metrics: Mapping[str, Metric], costs: dict[str, dict[str, float | None]]
+) -> list[Path]:
     """Each file whole or not at all; values first: a file of values that nothing names does no harm."""
-    described = {entry["name"]: entry for entry in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))}
-    described |= {name: _described(metrics[name]) for name in rows}
+    entries = {entry["name"]: entry for entry in _json(folder / "metrics.json")}
+    entries |= {name: described(metrics[name]) for name in rows}
+    provenance = _json(folder / "provenance.json")
+    others = {name: cost for name, cost in provenance.get("metric_costs", {}).items() if name not in rows}
+    provenance["metric_costs"] = dict(sorted((others | costs).items()))
     with tempfile.TemporaryDirectory(prefix=".metric-", dir=folder) as made:
         part, written = Path(made) / "part", []
         for name, table in rows.items():
-            _write_csv(part, _VALUE, table)
+            write_csv(part, VALUE_COLUMNS, table)
             written.append(part.replace(folder / "values" / f"{name}.csv"))
         if rows:
-            _write_json(part, [described[name] for name in sorted(described)])
-            part.replace(folder / "metrics.json")
+            for file, content in (
+                ("metrics.json", [entries[n] for n in sorted(entries)]),
+                ("provenance.json", provenance),
+            ):
+                write_json(part, content)
+                part.replace(folder / file)
     return written
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from suite.measuring.measure import Plan, applies, value_key
+from suite.measuring.measure import Plan
 from suite.metrics import Metric
-from suite.publishing import _points
+from suite.publishing import measured_values
 from suite.ranking.tables import TaskResults
-from suite.store import Store, StoredValue
+from suite.store import Store
 from suite.submission.findings import Finding
 
 _BROKEN = {"timeout", "died"}
@@ -19,11 +19,7 @@ _BROKEN = {"timeout", "died"}
 
 def cost(metric: Metric, plans: Sequence[Plan], store: Store) -> Iterator[Finding]:
     """Seconds and memory of a checkpoint, and the seconds of all; the probes that it reads are not in them."""
-    rows: list[StoredValue] = []
-    for p in plans:
-        for point in _points(p, store):
-            if applies(metric, point.task, point.last):
-                rows += store.values(value_key(point, metric))[:1]
+    rows = [row for p in plans for row in measured_values(p, store, {metric.name: metric})[metric.name]]
     if not rows:
         return
     seconds = np.array([row.seconds for row in rows])
