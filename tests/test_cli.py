@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from suite import cli, pipeline
@@ -74,7 +75,7 @@ def lines(*words: str, width: int = 80) -> list[str]:
 def test_names_are_whole_on_a_narrow_terminal(command: str, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[1])
     narrow = lines(command)
-    assert max(map(len, narrow)) <= 80
+    assert max(map(cell_len, narrow)) <= 80  # a combining accent takes no room
     table = [[cell.strip() for cell in line.strip("┃│").replace("┃", "│").split("│")] for line in narrow[2:-1]]
     rows = json.loads("\n".join(lines(command, "--json")))
     for name in names.split():
