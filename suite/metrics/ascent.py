@@ -1,7 +1,4 @@
-"""Auto-PGD (Croce & Hein 2020, Algorithm 1) in a ball around the weights: the search of worst-case sharpness.
-
-A change here that changes values is not in the fingerprints of the metrics that read it: raise their versions.
-"""
+"""Auto-PGD (Croce & Hein 2020, Algorithm 1) in a ball around the weights: the search of worst-case sharpness."""
 
 from __future__ import annotations
 

@@ -1,7 +1,15 @@
-"""A hash of a metric's code: its function, what that reaches in its module, and nothing else of the file.
+"""A hash of a metric's code: its function, and what that reaches here and in the modules that it imports.
 
-Comments, docstrings, and the words of `@metric` that change no value are not in it, nor is anything of the module that
-the function does not reach. Other modules are not followed: what a metric imports is in the hash by name alone.
+Comments, docstrings, and the words of `@metric` that change no value are not in it, nor is anything that the function
+does not reach. Followed are:
+
+- by name, statement by statement: its own module, others of `suite.metrics`, and, for a metric from outside, others of
+  its own package or, where it is a file, those beside it;
+- as whole modules, with those of them that these import: `suite.curvature`, `suite.metrics.probed`, `suite.spec.seeds`;
+- for every metric, as whole modules: `suite.metrics.run` and `suite.metrics.probed`, what it is given; of what
+  `run` imports, only what the members of `Run` need that the metric names.
+
+All other imports (torch, the rest of `suite`) are in the hash by name alone.
 """
 
 from __future__ import annotations
@@ -12,9 +20,20 @@ import inspect
 import json
 import symtable
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+
+FILE_PREFIX = "suite_metric_file_"
+"""How the name of a module begins that is a file given by path: what lies beside it counts as its own package."""
+
+_SUITE = Path(__file__).parents[1]
+_WHOLE = ("metrics/probed", "curvature", "spec/seeds.py")
+"""What of `suite` is taken by whole modules."""
+
+_NOT_FOLLOWED = ("metrics/run.py", "metrics/registry.py", "metrics/fingerprint.py")
+"""`run` is in every hash; the others compute no value."""
 
 _WORDS = {"title", "source", "family", "sign", "invariances", "cost", "trivial", "optimizers"}
 """Words of `@metric` that change no value."""
@@ -27,37 +46,203 @@ _UNSEEN = {"globals", "vars", "locals", "eval", "exec"}
 
 
 def fingerprint_of(measure: Callable[..., Any]) -> str:
-    """The hash of a function of a module and of what it reaches there; of the whole module for any other function.
+    """The hash of a function of a module and of what it reaches; of the whole module for any other function.
 
     Raises:
         OSError: its source cannot be read.
+        SyntaxError: that of a module that it imports cannot be.
     """
     function = inspect.unwrap(measure)
     lines, _ = inspect.findsource(function)
-    code = _module("".join(lines))
+    path, own = Path(inspect.getsourcefile(function) or "").absolute(), _module("".join(lines))
     named = function.__name__ if function.__qualname__ == function.__name__ else ""
-    return code.fingerprint(named if named in code.bound else None)
+    closure = _Closure(_Home.of(path, function.__module__), path, {path: own})
+    closure.reach(path, named if named in own.bound else None)
+    return closure.fingerprint()
 
 
-def fingerprint_of_file(path: Path) -> str | None:
-    """The hash of the file where it imports one beside it, which `fingerprint_of` cannot follow; else None."""
-    content = path.read_bytes()
-    names = _imported(ast.parse(content))
-    if not any(name == "" or (path.parent / f"{name}.py").exists() or (path.parent / name).is_dir() for name in names):
+@dataclass(frozen=True)
+class _Home:
+    """Where the modules lie that are followed: those of `suite`, and those of the metric's own package or folder."""
+
+    root: Path
+    package: str
+
+    @classmethod
+    def of(cls, path: Path, module: str) -> _Home:
+        if module.startswith(FILE_PREFIX):
+            return cls(path.parent, "")
+        depth = module.count(".") + (path.name == "__init__.py")
+        return cls(path.parents[depth], module.partition(".")[0])
+
+    def base(self, path: Path) -> Path:
+        """The folder that a module's full name begins in."""
+        return _SUITE.parent if path.is_relative_to(_SUITE) else self.root
+
+    def find(self, name: str) -> Path | None:
+        """The file of the module of that full name, if it is followed."""
+        first, *rest = name.split(".")
+        if first == "suite":
+            return _followed(_file(_SUITE.joinpath(*rest)))
+        return _file(self.root.joinpath(first, *rest)) if first and self.package in ("", first) else None
+
+    def absolute(self, path: Path, module: str, level: int) -> str:
+        """The full name of what the module in `path` imports as `module`, with so many dots before it."""
+        if not level:
+            return module
+        folder = path.parents[level - 1]
+        parts = folder.relative_to(self.base(path)).parts if folder.is_relative_to(self.base(path)) else ()
+        return ".".join((*parts, *filter(None, [module])))
+
+
+def _file(place: Path) -> Path | None:
+    options = (place.with_name(f"{place.name}.py"), place / "__init__.py")
+    return next((one for one in options if one.is_file()), None)
+
+
+def _followed(path: Path | None) -> Path | None:
+    """The file in `suite`, unless it is in no hash."""
+    if path is None or _lies(path, _NOT_FOLLOWED):
         return None
-    return hashlib.sha256(content).hexdigest()
+    return path if _lies(path, ("metrics", *_WHOLE)) else None
 
 
-def _imported(tree: ast.AST) -> Iterator[str]:
-    """The first part of every imported name; empty for a relative one."""
+def _lies(path: Path, places: Iterable[str]) -> bool:
+    return any(path.is_relative_to(_SUITE / place) for place in places)
+
+
+@dataclass
+class _Closure:
+    """What a metric in `path` reaches: names by module, and whole modules of the library."""
+
+    home: _Home
+    path: Path
+    modules: dict[Path, _Module]
+    names: dict[Path, set[str]] = field(default_factory=dict)
+    entire: set[Path] = field(default_factory=set)
+    library: set[Path] = field(default_factory=set)
+    members: set[str] = field(default_factory=set)
+
+    def module(self, path: Path) -> _Module:
+        """The module in that file."""
+        if path not in self.modules:
+            self.modules[path] = _module(path.read_text(encoding="utf-8"))
+        return self.modules[path]
+
+    def reach(self, path: Path, name: str | None) -> None:
+        """Add a name of a module (None: all of it), and all that it reaches from there."""
+        module = self.module(path)
+        if path not in self.names:
+            self.names[path] = set()
+            self._statements(path, module.always)
+        if name is None and path not in self.entire:
+            self.entire.add(path)
+            self._statements(path, module.all)
+        elif name in module.bound and name not in self.names[path]:
+            self.names[path].add(name)
+            self._statements(path, module.bound[name])
+
+    def _statements(self, path: Path, statements: Iterable[_Statement]) -> None:
+        bound = self.module(path).bound
+        for one in statements:
+            for name in one.reads & bound.keys() - self.names[path]:
+                self.reach(path, name)
+            if one.reads & _UNSEEN - bound.keys():
+                self.reach(path, None)
+            for imported in one.imports:
+                self._import(path, *imported)
+            for member in one.mentions & _members(_SUITE).keys() - self.members:
+                self._member(member)
+
+    def _import(self, path: Path, module: str, name: str | None, level: int) -> None:
+        full = self.home.absolute(path, module, level)
+        found = self.home.find(full)
+        if name is None or name == "*":
+            within = None
+        elif found is not None and name in self.module(found).bound:
+            within = name
+        else:  # a module of a package, or what a module makes in a way of its own
+            found, within = self.home.find(f"{full}.{name}") or found, None
+        if found is not None and _lies(found, _WHOLE) and found.name != "__init__.py":
+            self.library |= _library(found, _SUITE)
+        elif found is not None:
+            self.reach(found, within)
+
+    def _member(self, member: str) -> None:
+        """A member of `Run` that is named: what it and the members that it calls need of what `run` imports."""
+        self.members.add(member)
+        statement = _members(_SUITE)[member]
+        run = _run(_SUITE)
+        for name in statement.reads & run.bound.keys():
+            for one in run.bound[name]:
+                for imported in one.imports:
+                    self._import(_SUITE / "metrics" / "run.py", *imported)
+        for other in statement.mentions & _members(_SUITE).keys() - self.members:
+            self._member(other)
+
+    def fingerprint(self) -> str:
+        """The hash of all of it; where the files lie, and what the metric's own is called, is not in it."""
+        found = {self._label(path): self._digests(path, names) for path, names in self.names.items()}
+        given = {_SUITE / "metrics" / "run.py", *(_SUITE / "metrics" / "probed").glob("*.py")}
+        whole = {self._label(path): _entire(path)[0] for path in self.library | given}
+        return _hash([found, whole])
+
+    def _label(self, path: Path) -> str:
+        return "" if path == self.path else path.relative_to(self.home.base(path)).as_posix()
+
+    def _digests(self, path: Path, names: set[str]) -> Any:
+        module = self.module(path)
+        if path in self.entire:
+            return [one.digest for one in module.all]
+        by_name = {name: [one.digest for one in module.bound[name]] for name in names}
+        return [[one.digest for one in module.always], by_name]
+
+
+@lru_cache(maxsize=256)
+def _library(path: Path, suite: Path) -> frozenset[Path]:
+    """A module of the library and all that it imports there, directly or not."""
+    closed: set[Path] = set()
+    home, waiting = _Home(suite.parent, "suite"), [path]
+    while waiting:
+        one = waiting.pop()
+        if one in closed:
+            continue
+        closed.add(one)
+        for module, name, level in _entire(one)[1]:
+            full = home.absolute(one, module, level)
+            found = [home.find(full), None if name is None else home.find(f"{full}.{name}")]
+            waiting += [file for file in found if file is not None and _lies(file, _WHOLE)]
+    return frozenset(closed)
+
+
+@lru_cache(maxsize=256)
+def _entire(path: Path) -> tuple[str, frozenset[tuple[str, str | None, int]]]:
+    """The hash of a whole module, without comments and docstrings, and what it imports."""
+    tree = ast.parse(path.read_bytes())
+    return _hash(_plain(_stripped(tree).body)), frozenset(_imports(tree))
+
+
+def _run(suite: Path) -> _Module:
+    return _module((suite / "metrics" / "run.py").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=8)
+def _members(suite: Path) -> dict[str, _Statement]:
+    """The methods and properties of `Run` by name."""
+    (made,) = _run(suite).bound["Run"]
+    return {one.name: _Statement(one) for one in ast.walk(made.node) if isinstance(one, ast.FunctionDef)}
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, str | None, int]]:
+    """What is imported anywhere in it: module, name in it (None: the module itself), dots before it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from ((alias.name, None, 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield "" if node.level else str(node.module).split(".")[0]
+            yield from ((node.module or "", alias.name, node.level) for alias in node.names)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=128)
 def _module(text: str) -> _Module:
     return _Module(text)
 
@@ -77,32 +262,12 @@ class _Module:
             for name in one.binds:
                 self.bound.setdefault(name, []).append(one)
 
-    def fingerprint(self, name: str | None) -> str:
-        """The hash of what `name` reaches; of the whole module without a name."""
-        reached = None if name is None else self._reached(name)
-        if reached is None:
-            return _hash([one.plain for one in self.all])
-        return _hash([[one.plain for one in self.always], {n: [o.plain for o in self.bound[n]] for n in reached}])
-
-    def _reached(self, name: str) -> set[str] | None:
-        """All names of the module that are reached, or None where that cannot be told."""
-        waiting = {name}.union(*(one.reads for one in self.always))
-        seen: set[str] = set()
-        while waiting:
-            one = waiting.pop()
-            if one in _UNSEEN and one not in self.bound:
-                return None
-            if one in self.bound and one not in seen:
-                seen.add(one)
-                waiting |= set().union(*(statement.reads for statement in self.bound[one]))
-        return seen
-
 
 class _Statement:
     """One statement at the top level of a module."""
 
     def __init__(self, node: ast.stmt) -> None:
-        self._node = node
+        self.node = node
         self._table = symtable.symtable(ast.unparse(node), "<metric>", "exec")
 
     @cached_property
@@ -119,18 +284,29 @@ class _Statement:
     @property
     def acts(self) -> bool:
         """Whether it may do more than bind names."""
-        if isinstance(self._node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            return not self.binds or _has_parts(self._node)
-        if isinstance(self._node, ast.If) and "TYPE_CHECKING" in ast.unparse(self._node.test):
+        if isinstance(self.node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            return not self.binds or _has_parts(self.node)
+        if isinstance(self.node, ast.If) and "TYPE_CHECKING" in ast.unparse(self.node.test):
             return False
         return not self.binds or not isinstance(
-            self._node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
+            self.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
         )
 
     @cached_property
-    def plain(self) -> Any:
-        """What it says, without where it says it."""
-        return _plain(self._node)
+    def imports(self) -> list[tuple[str, str | None, int]]:
+        """What it imports, its functions included."""
+        return list(_imports(self.node))
+
+    @cached_property
+    def mentions(self) -> set[str]:
+        """Names of attributes, and texts, which may be some for `getattr`."""
+        said = (getattr(one, "attr", getattr(one, "value", None)) for one in ast.walk(self.node))
+        return {one for one in said if isinstance(one, str)}
+
+    @cached_property
+    def digest(self) -> str:
+        """The hash of what it says, without where it says it."""
+        return _hash(_plain(self.node))
 
 
 def _has_parts(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> bool:

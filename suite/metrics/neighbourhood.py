@@ -1,7 +1,4 @@
-"""The loss around a run's weights: fixed training inputs, noise common to all runs, many perturbed networks at once.
-
-A change here that changes values is not in the fingerprints of the metrics that read it: raise their versions.
-"""
+"""The loss around a run's weights: fixed training inputs, noise common to all runs, many perturbed networks at once."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from suite.curvature.estimate import Estimate
 from suite.errors import BadInput, first_line
-from suite.metrics.fingerprint import fingerprint_of, fingerprint_of_file
+from suite.metrics.fingerprint import FILE_PREFIX, fingerprint_of
 from suite.metrics.run import Run
 
 Value = float | Estimate
@@ -55,8 +55,8 @@ class Metric:
             (`output scale`).
         trivial: True for predictors that any real metric must beat.
         optimizers: those that it is defined for; with another the metric has no value, and that is no failure.
-        fingerprint: hash of its function and of what that reaches in its module (`suite.metrics.fingerprint`). Values
-            are measured again when it changes.
+        fingerprint: hash of its function and of what that reaches, other modules of this package and the library of
+            curvature included (`suite.metrics.fingerprint`). Values are measured again when it changes.
         origin: where it comes from. What comes from outside this package never shares a process with what does not.
     """
 
@@ -175,15 +175,14 @@ def _defined(module: ModuleType) -> list[Metric]:
 
 def _from_file(path: Path) -> list[Metric]:
     try:
-        module = module_of(path.absolute(), f"suite_metric_file_{path.stem}")
+        module = module_of(path.absolute(), f"{FILE_PREFIX}{path.stem}")
     except (Exception, SystemExit) as error:
         raise BadInput(f"{path}: cannot be imported: {first_line(error)}") from error
     if module is None:
         raise BadInput(f"{path}: not a Python file; `--metric` takes the path of a file that defines metrics")
     if not (found := _defined(module)):
         raise BadInput(f"{path}: defines no metric; put `@metric(…)` of suite.metrics.registry before its function")
-    whole = fingerprint_of_file(path)
-    return [replace(one, fingerprint=whole) for one in found] if whole else found
+    return found
 
 
 def module_of(path: Path, name: str) -> ModuleType | None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from suite.metrics import find_metrics
+import suite
+from suite.metrics import find_metrics, fingerprint
+from suite.metrics.fingerprint import fingerprint_of
 
 TEXT = '''\
 """A file of metrics."""
@@ -138,12 +143,116 @@ def test_a_decorated_function_is_its_own_code(tmp_path: Path) -> None:
     assert fingerprints(tmp_path, text.replace("HALF = 0.5", "HALF = 1.5"))["mine"] != before["mine"]
 
 
-def test_a_file_with_a_module_beside_it_is_taken_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "beside.py").write_text("THREE = 3\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    text = TEXT.replace("import math, os", "import math, os\nfrom beside import THREE")
-    before, after = fingerprints(tmp_path, text), fingerprints(tmp_path, text.replace("UNUSED = 3", "UNUSED = 4"))
-    assert after["mine"] != before["mine"]
+BESIDE = """\
+from suite.metrics.neighbourhood import INPUTS
+import deeper
+
+THREE = 3
+FOUR = 4
+
+
+def five():
+    return deeper.FIVE
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [("THREE = 3", "THREE = 4", True), ("FOUR = 4", "FOUR = 5", False), ("FIVE = 5", "FIVE = 6", True)],
+)
+@pytest.mark.parametrize("local", [False, True])
+def test_what_lies_beside_a_file_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, changes: bool, local: bool
+) -> None:
+    line = "from beside import THREE, five"
+    text = TEXT.replace("    local = steps", f"    {line}\n    local = THREE * five()")
+    text = text if local else text.replace(f"    {line}\n", "").replace("import math, os", f"import math, os\n{line}")
+    found = []
+    for number, change in enumerate([(old, old), (old, new)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "deeper.py").write_text("FIVE = 5\n".replace(*change))
+        (folder / "beside.py").write_text(BESIDE.replace(*change))
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(folder))
+            found.append(fingerprints(folder, text))
+        sys.modules.pop("beside", None), sys.modules.pop("deeper", None)
+    assert (found[0]["mine"] != found[1]["mine"]) == changes
+
+
+def test_where_a_file_lies_is_not_in_it(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    assert fingerprints(tmp_path / "one", TEXT) == fingerprints(tmp_path / "two", TEXT)
+
+
+METRICS = {name: one for name, one in find_metrics().items() if one.origin is None}
+
+
+@pytest.fixture
+def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], set[str]]:
+    """The metrics of this package whose hash an edit changes, made in a copy of one of the modules that they import."""
+    for name in ("metrics", "curvature", "spec"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(Path(suite.__file__).parent / name, tmp_path / "suite" / name, ignore=ignored)
+
+    def edit(name: str, old: str, new: str) -> set[str]:
+        path = tmp_path / "suite" / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+        fingerprint._entire.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(fingerprint, "_SUITE", tmp_path / "suite")
+            patch.setattr(fingerprint.inspect, "getsourcefile", lambda f: str(tmp_path / moved(f)))
+            return {name for name, one in METRICS.items() if fingerprint_of(one.measure) != one.fingerprint}
+
+    return edit
+
+
+def moved(function: Callable[..., object]) -> str:
+    return f"{function.__module__.replace('.', '/')}.py"
+
+
+WORST = {"adaptive_worst_case_l2", "adaptive_worst_case_linf", "keskar_sharpness", "magnitude_sharpness"}
+WORST |= {"normalised_worst_case_linf", "worst_case_l2", "worst_case_linf"}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "changed"),
+    [
+        ("neighbourhood.py", "INPUTS = 512", "INPUTS = 512  # a comment", set()),
+        ("neighbourhood.py", '"""The inputs and targets that', '"""Which inputs and targets that', set()),
+        ("neighbourhood.py", "SampleLoss = ", "UNUSED = 1\nSampleLoss = ", set()),
+        ("ascent.py", "_MOMENTUM = ", "_MOMENTUM = 0.1 + ", WORST),
+        (
+            "neighbourhood.py",
+            "def normalised_logits(run: Run)",
+            "def normalised_logits(run: Run, more: int = 1)",
+            {"normalised_average_sharpness", "normalised_worst_case_linf"},
+        ),
+    ],
+)
+def test_an_edit_of_a_helper_is_one_of_exactly_those_that_reach_it(
+    edited: Callable[[str, str, str], set[str]], name: str, old: str, new: str, changed: set[str]
+) -> None:
+    assert edited(f"metrics/{name}", old, new) == changed
+
+
+@pytest.mark.parametrize("name", ["metrics/run.py", "metrics/probed/exponents.py", "metrics/probed/gradients.py"])
+def test_what_a_metric_is_given_is_in_every_hash(edited: Callable[[str, str, str], set[str]], name: str) -> None:
+    assert edited(name, '"""', '"""More. ') == set()
+    first = "from __future__ import annotations\n"
+    assert edited(name, first, f"{first}\nMORE = 1\n") == {*METRICS}
+
+
+def test_an_edit_of_the_library_is_one_of_those_that_use_it(edited: Callable[[str, str, str], set[str]]) -> None:
+    assert edited("curvature/estimators.py", '"""', '"""More. ') == set()
+    found = edited("curvature/estimators.py", "\nclass ", "\nMORE = 1\n\n\nclass ")
+    by_probe = {"spectrum", "common", "whole", "optimizer"}
+    direct = {name for name, one in METRICS.items() if one.measure.__module__ == "suite.metrics.dimension"}
+    assert {name for name, one in METRICS.items() if by_probe & {*one.probes}} <= found
+    assert found <= {name for name, one in METRICS.items() if one.probes} | direct
+    assert not {"weight_norm", "training_loss", "gradient_norm"} & found
 
 
 def test_the_packages_own_are_of_their_functions() -> None:
