@@ -11,9 +11,10 @@ from suite.curvature.estimate import Estimate, mean_of
 from suite.metrics.neighbourhood import gradients_of
 from suite.metrics.registry import metric
 from suite.metrics.run import Run
+from suite.spec.seeds import seed_of
 
 _CHAINS, _BATCH = 4, 32
-_BURN_IN, _DRAWS = 300, 150
+_BURN_IN, _DRAWS = 150, 100
 _STEP = 1e-4
 _LOCALISATION = 100.0
 
@@ -29,10 +30,11 @@ def local_learning_coefficient(run: Run) -> Estimate:
     """λ̂ = nβ (E L_n(w) − L_n(w*)), nβ = n/ln n for n training inputs, w* the run's weights.
 
     The expectation is over exp(−nβ L_n(w) − γ/2 ‖w − w*‖²) with γ = 100, sampled by SGLD on minibatches of 32 (or n):
-    w ← w − ε/2 (nβ ∇L_B(w) + γ (w − w*)) + √ε N(0, I), ε = 10⁻⁴, 4 chains from w*, 300 steps of burn-in and 150 draws.
-    L_n(w) − L_n(w*) at a draw is that difference on the draw's minibatch. The error is that of the mean over chains. γ
-    is that of devinterp's examples, the rest is ours; γ holds directions of curvature below γ/nβ back: λ̂ counts the
-    others. A direction of curvature h is sampled while ε (nβ h + γ) < 4.
+    w ← w − ε/2 (nβ ∇L_B(w) + γ (w − w*)) + √ε N(0, I), ε = 10⁻⁴, 4 chains from w*, 150 steps of burn-in and 100 draws.
+    L_n(w) − L_n(w*) at a draw is that difference on the draw's minibatch. Noise and minibatches are the same for all runs
+    of a size. The error is that of the mean over chains. γ is that of devinterp's examples, the rest is ours; γ holds
+    directions of curvature below γ/nβ back: λ̂ counts the others. A direction of curvature h is sampled while
+    ε (nβ h + γ) < 4.
 
     Raises:
         ValueError: SGLD diverged: in some chain λ̂ is not finite, or above d, twice the largest possible λ. Or λ̂ is
@@ -52,7 +54,7 @@ def local_learning_coefficient(run: Run) -> Estimate:
 def _chains(run: Run) -> Tensor:
     """λ̂ of each chain, float64 `[chains]`."""
     heat = len(run.inputs) / math.log(len(run.inputs))
-    generator = run.generator("local learning coefficient")
+    generator = torch.Generator().manual_seed(seed_of("SGLD", len(run.weights), len(run.inputs)))
     at_start = run.sample_losses().double()
     weights = run.weights.expand(_CHAINS, -1)
     total = torch.zeros(_CHAINS, dtype=torch.float64, device=run.weights.device)

@@ -24,9 +24,9 @@ _DZIUGAITE = "Dziugaite et al. 2020 (search for σ as in their code)"
 @metric(
     title="PAC-Bayes flatness 1/σ²",
     family="perturbation",
-    source=f"Jiang et al. 2020, Eq. 53; {_DZIUGAITE}",
+    source=f"Jiang et al. 2019, Eq. 53; {_DZIUGAITE}",
     sign=1,
-    cost="forward",
+    cost="search",
     invariances=("output scale",),
 )
 def pac_bayes_flatness(run: Run) -> Estimate:
@@ -41,9 +41,9 @@ def pac_bayes_flatness(run: Run) -> Estimate:
 @metric(
     title="PAC-Bayes bound from initialisation",
     family="perturbation",
-    source=f"Jiang et al. 2020, Eq. 48; {_DZIUGAITE}",
+    source=f"Jiang et al. 2019, Eq. 48; {_DZIUGAITE}",
     sign=1,
-    cost="forward",
+    cost="search",
     invariances=("output scale",),
 )
 def pac_bayes_initialisation(run: Run) -> Estimate:
@@ -54,9 +54,9 @@ def pac_bayes_initialisation(run: Run) -> Estimate:
 @metric(
     title="PAC-Bayes bound from the origin",
     family="perturbation",
-    source=f"Jiang et al. 2020, Eq. 49; {_DZIUGAITE}",
+    source=f"Jiang et al. 2019, Eq. 49; {_DZIUGAITE}",
     sign=1,
-    cost="forward",
+    cost="search",
     invariances=("output scale",),
 )
 def pac_bayes_origin(run: Run) -> Estimate:
@@ -67,9 +67,9 @@ def pac_bayes_origin(run: Run) -> Estimate:
 @metric(
     title="Magnitude-aware PAC-Bayes flatness 1/σ²",
     family="perturbation",
-    source=f"Jiang et al. 2020, Eq. 61; {_DZIUGAITE}",
+    source=f"Jiang et al. 2019, Eq. 61; {_DZIUGAITE}",
     sign=1,
-    cost="forward",
+    cost="search",
     invariances=("output scale",),
 )
 def magnitude_pac_bayes_flatness(run: Run) -> Estimate:
@@ -80,9 +80,9 @@ def magnitude_pac_bayes_flatness(run: Run) -> Estimate:
 @metric(
     title="Magnitude-aware PAC-Bayes bound from initialisation",
     family="perturbation",
-    source=f"Jiang et al. 2020, Eq. 56; {_DZIUGAITE}",
+    source=f"Jiang et al. 2019, Eq. 56; {_DZIUGAITE}",
     sign=1,
-    cost="forward",
+    cost="search",
     invariances=("output scale",),
 )
 def magnitude_pac_bayes_initialisation(run: Run) -> Estimate:
@@ -96,9 +96,9 @@ def magnitude_pac_bayes_initialisation(run: Run) -> Estimate:
 @metric(
     title="Magnitude-aware PAC-Bayes bound from the origin",
     family="perturbation",
-    source=f"Jiang et al. 2020, Eq. 57; {_DZIUGAITE}",
+    source=f"Jiang et al. 2019, Eq. 57; {_DZIUGAITE}",
     sign=1,
-    cost="forward",
+    cost="search",
     invariances=("output scale",),
 )
 def magnitude_pac_bayes_origin(run: Run) -> Estimate:
@@ -134,8 +134,10 @@ def _root(v: float, count: int) -> float:
 
 
 def _through(function: Callable[[float], float], sigma: Estimate) -> Estimate:
-    """A smooth function of an estimate, its error from the values one error to either side."""
-    error = min(sigma.standard_error or 0.0, sigma.value / 2)
+    """A smooth function of an estimate, its error from the values one error to either side; unknown stays unknown."""
+    if sigma.standard_error is None:
+        return Estimate(function(sigma.value))
+    error = min(sigma.standard_error, sigma.value / 2)
     spread = abs(function(sigma.value + error) - function(sigma.value - error)) / 2
     return Estimate(function(sigma.value), spread)
 

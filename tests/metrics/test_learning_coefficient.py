@@ -33,9 +33,9 @@ def test_a_regular_minimum_has_half_the_number_of_parameters() -> None:
     assert isinstance(found, Estimate)
     assert found.standard_error is not None
     assert found.value == pytest.approx(exact, rel=0.04)
-    # 150 correlated draws are about 150 (1 − c²)/(1 + c²) independent ones, c = 1 − εa/2; half of a χ² each
+    # 100 correlated draws are about 100 (1 − c²)/(1 + c²) independent ones, c = 1 − εa/2; half of a χ² each
     contraction = (1 - STEP * a / 2) ** 2
-    independent = 150 * (1 - contraction) / (1 + contraction) * 4
+    independent = 100 * (1 - contraction) / (1 + contraction) * 4
     assert 0.3 < found.standard_error / (exact * math.sqrt(2 / 200 / independent)) < 2.5
 
 
@@ -82,6 +82,14 @@ def test_sgld_that_diverges_is_said() -> None:
 def test_a_loss_that_falls_along_the_chains_is_said() -> None:
     with pytest.raises(ValueError, match="negative beyond its error"):
         value_of("local_learning_coefficient", at_zero(lambda w: -0.02 * w.square().sum() / 2, 50))
+
+
+def test_noise_is_common_to_all_runs_of_a_size() -> None:
+    run = at_zero(lambda w: w.square().sum() / 2, 5)
+    other = dataclasses.replace(run, key="another", step=7)
+    assert value_of("local_learning_coefficient", other) == value_of("local_learning_coefficient", run)
+    larger = at_zero(lambda w: w[:5].square().sum() / 2, 6)
+    assert value_of("local_learning_coefficient", larger) != value_of("local_learning_coefficient", run)
 
 
 def test_two_inputs_have_no_temperature() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from suite.metrics import Estimate, Run, find_metrics
+from suite.metrics.neighbourhood import accuracies_of
 from tests.metrics.landscapes import switches
 from tests.metrics.made import made_run, value_of
 
@@ -72,7 +73,7 @@ def test_sigma_of_a_network_takes_a_tenth_of_accuracy_away() -> None:
 
 
 def by_hand(run: Run, flatness: float, name: str) -> float:
-    """Equations 48, 49, 56 and 57 of Jiang et al. 2020, plus 10 as Dziugaite et al. have it, with numpy alone."""
+    """Equations 48, 49, 56 and 57 of Jiang et al. 2019, plus 10 as Dziugaite et al. have it, with numpy alone."""
     w, start, m, sigma = run.weights.numpy(), run.initial.numpy(), len(run.inputs), flatness**-0.5
     reference = w if name.endswith("origin") else w - start
     if name.startswith("magnitude"):
@@ -117,6 +118,34 @@ def test_the_error_is_the_spread_over_searches(monkeypatch: pytest.MonkeyPatch) 
         found.append(one)
     spread, said = stdev(one.value for one in found), sum(one.standard_error or 0 for one in found) / len(found)
     assert said == pytest.approx(spread, rel=0.35)  # the spread of 40 is known to 11 %, the mean error to 6 %
+
+
+@pytest.mark.parametrize("name", ["pac_bayes_flatness", "pac_bayes_origin", "magnitude_pac_bayes_origin"])
+def test_an_error_that_is_not_known_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randn(1, 512, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    monkeypatch.setattr("suite.metrics.pac_bayes.noise", lambda run, draws: iter([rows]))  # one draw has no spread
+    value = find_metrics()[name].measure(of_size(0.5))
+    assert isinstance(value, Estimate)
+    assert value.value > 0
+    assert value.standard_error is None
+
+
+PAC_BAYES = sorted(name for name in find_metrics() if "pac_bayes" in name)
+
+
+@pytest.mark.parametrize("name", PAC_BAYES)
+def test_the_cost_is_that_of_many_hundred_networks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated = []
+
+    def counted(run: Run, weights: Tensor) -> Tensor:
+        evaluated.append(len(weights))
+        return accuracies_of(run, weights)
+
+    monkeypatch.setattr("suite.metrics.pac_bayes.accuracies_of", counted)
+    value_of(name, of_size(0.5))
+    assert len(PAC_BAYES) == 6
+    assert sum(evaluated) == 181  # beyond the hundred that `forward` allows
+    assert find_metrics()[name].cost == "search"
 
 
 def test_tokens_with_a_target_a_position_and_probabilities() -> None:

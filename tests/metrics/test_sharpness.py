@@ -16,7 +16,7 @@ from torch import Tensor
 
 from suite.metrics import Estimate, Run, find_metrics
 from suite.metrics.ascent import Ball, ascend
-from tests.metrics.landscapes import landscape, louder, rescaled, switches
+from tests.metrics.landscapes import Switches, landscape, louder, rescaled, switches
 from tests.metrics.made import made_run, value_of
 
 SIZE = 9
@@ -187,13 +187,24 @@ def test_what_claims_invariance_has_it_and_the_rest_does_not(name: str) -> None:
     assert (value_of(name, louder(run, 8.0)) == pytest.approx(value, rel=1e-6)) == ("output scale" in claims)
 
 
+def with_offsets(weights: Tensor, offsets: Tensor) -> Run:
+    """Switches of which the i-th is on while weight i is above offset i."""
+
+    class Shifted(Switches):
+        def __call__(self, flat: Tensor, inputs: Tensor) -> Tensor:
+            return super().__call__(flat - offsets, inputs)
+
+    return dataclasses.replace(switches(weights), network=Shifted(len(weights)))
+
+
 def test_magnitude_sharpness_is_where_a_tenth_of_the_switches_are_off() -> None:
-    # switch i is off when α (w + 1) > w, so at α = w / (w + 1): the tenth of a hundred at 0.05
-    thresholds = torch.arange(1, 101, dtype=torch.float64) / 200
-    run = switches(thresholds / (1 - thresholds))
+    # switch i is off when (1 − α) wᵢ < cᵢ, so at α = 1 − cᵢ / wᵢ: the tenth of a hundred at 0.05, whatever the weights
+    thresholds, weights = torch.arange(1, 101, dtype=torch.float64) / 200, 0.5 + random(1, 100).abs()
+    run = with_offsets(weights, (1 - thresholds) * weights)
     assert value_of("magnitude_sharpness", run) == pytest.approx(1 / 0.05**2, rel=0.02)
-    with pytest.raises(ValueError, match="does not fall"):
-        value_of("magnitude_sharpness", switches(torch.full((100,), 1e-6, dtype=torch.float64)))
+    for left in (1 - 1e-6, -1.0):  # off at an α of 10⁻⁶, and of 2
+        with pytest.raises(ValueError, match="does not fall"):
+            value_of("magnitude_sharpness", with_offsets(weights, left * weights))
 
 
 def test_the_ascent_stays_in_its_ball_and_says_where_the_maximum_is() -> None:
@@ -245,3 +256,21 @@ def test_the_error_is_that_of_the_batches() -> None:
     assert isinstance(one, Estimate)
     assert one.value == pytest.approx(np.mean(rises), rel=1e-9)
     assert one.standard_error == pytest.approx(np.std(rises, ddof=1) / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(200, [100, 100]), (129, [65, 64]), (511, [128, 128, 128, 127]), (9, [9])]
+)
+def test_no_input_is_left_out_of_the_batches(count: int, sizes: list[int]) -> None:
+    whole = network()
+    run = dataclasses.replace(whole, inputs=whole.inputs[:count], targets=whole.targets[:count])
+    inputs, targets = run.minibatch(0, 512)
+    rises, worst = [], []
+    for x, y in zip(inputs.split(sizes), targets.split(sizes), strict=True):
+        slope = torch.func.grad(run.batch_loss)(run.weights, x, y)
+        start = run.batch_loss(run.weights, x, y)
+        rises.append(float(run.batch_loss(run.weights + 0.05 * slope / slope.norm(), x, y) - start))
+        alone = dataclasses.replace(run, inputs=x, targets=y)
+        worst.append(value_of("worst_case_linf", alone))
+    assert value_of("sam_sharpness", run) == pytest.approx(np.mean(rises), rel=1e-9)
+    assert value_of("worst_case_linf", run) == pytest.approx(np.mean(worst), rel=1e-9)
