@@ -32,10 +32,12 @@ _BISECTIONS = 8
     probes=("gradients",),
 )
 def fisher_trace(run: Run) -> Estimate:
-    """Mean over inputs of E ‖∇ ln p(y | x)‖², y drawn by the network's own probabilities p; exactly, no label is drawn.
+    """Mean over predictions of E ‖∇ ln p(y | x)‖², y drawn by the network's own probabilities p; none is really drawn.
 
     For the cross-entropy, and for squared errors as the likelihood of a Gaussian of variance 1, it is the trace of the
-    generalized Gauss–Newton matrix too. (Of inputs with many outputs random vectors are taken: see the probe.)
+    generalized Gauss–Newton matrix of the mean loss. An input with a target for each of P positions has P predictions:
+    the Fisher information of all of them together is P times as much. (Of inputs with many outputs random vectors are
+    taken: see the probe.)
     """
     return run.gradients.gauss_newton_trace()
 
@@ -48,7 +50,11 @@ def fisher_trace(run: Run) -> Estimate:
     probes=("gradients",),
 )
 def empirical_fisher_trace(run: Run) -> Estimate:
-    """Mean over inputs of ‖gᵢ‖², the labels being the data's own."""
+    """Mean over inputs of ‖gᵢ‖², the labels being the data's own.
+
+    Of an input with a target for each of P positions gᵢ is the gradient of the mean over them: 1/P of that of its
+    joint log-probability.
+    """
     return run.gradients.second_moment_trace()
 
 
@@ -60,17 +66,22 @@ def empirical_fisher_trace(run: Run) -> Estimate:
     probes=("gradients",),
 )
 def takeuchi_ratio(run: Run) -> Estimate:
-    """Trace of C = E gᵢgᵢᵀ over that of the Fisher information F: 1 for a network whose probabilities are right.
+    """P tr C / tr F, C = E gᵢgᵢᵀ and F the Fisher information: 1 where labels are drawn by the network's probabilities.
+
+    P is the number of positions that have a target, of most data 1. There the gradients of different positions have
+    no correlation, so that C, of the mean over positions, is 1/P of F, the mean of single positions' own: P times C is
+    what compares.
 
     It stands for Takeuchi's tr H⁻¹C, n times the expected gap of a model with a regular minimum. The error is the
-    delta method's, of the inputs drawn (and of random vectors).
+    delta method's, of the inputs drawn (and of random vectors). Where targets are
+    probabilities no labels are drawn, and the ratio need not come to 1.
     """
-    seen = run.gradients
+    seen, positions = run.gradients, _positions(run)
     fisher = seen.gauss_newton_trace().value
     if not fisher > 0:
         raise ValueError("the Fisher information is zero")
-    ratio = seen.second_moment_trace().value / fisher
-    spread = seen.samples - ratio * seen.gauss_newton
+    ratio = positions * seen.second_moment_trace().value / fisher
+    spread = positions * seen.samples - ratio * seen.gauss_newton
     error = (seen.mean if seen.exact else mean_of)(spread).standard_error
     return Estimate(ratio, None if error is None else error / fisher)
 
@@ -212,6 +223,12 @@ def _square(run: Run) -> float:
     if not square > 0:
         raise ValueError("the gradient is zero")
     return square
+
+
+def _positions(run: Run) -> int:
+    """Predictions of one input: 1, or its positions where each has a target."""
+    first = run.targets[0]
+    return (first[..., 0] if first.is_floating_point() else first).numel()
 
 
 def _double(tensor: Tensor) -> Tensor:

@@ -27,8 +27,9 @@ class Gradients:
         samples: ‖gᵢ‖² `[s]`.
         inner: gᵢ·g `[s]`.
         gauss_newton: trace of each input's generalized Gauss–Newton matrix Jᵢᵀ (∇²ℓᵢ) Jᵢ `[s]`: exact, or unbiased
-            over random vectors. It is the trace of the input's true Fisher information too, for both losses there are
-            (`suite.curvature.true_fisher`).
+            over random vectors. For both losses there are it is the mean over the input's predictions of the trace of
+            the true Fisher information too (`suite.curvature.true_fisher`): where P positions have a target it is 1/P
+            of that of all together, while `samples` goes like 1/P² of the squared gradient of all together.
         batches: ‖g_B‖² `[k]`.
         batch_curvatures: g_Bᵀ H_B g_B `[k]`.
         batch_inner: g_B·g `[k]`.
