@@ -114,16 +114,3 @@ def _log_norm(values: Values, alpha: float) -> float:
     """log₁₀ Σ λ^α, the largest term taken out so that a large α cannot overflow."""
     top = float(values[-1])
     return alpha * math.log10(top) + math.log10(float(((values / top) ** alpha).sum()))
-
-
-@metric(
-    title="Stable rank of weights",
-    family="heavy tails",
-    source="Martin et al. 2021 (Nature Communications 12:4122), stable rank",
-    sign=1,
-    cost="free",
-    invariances=("rescaling", "output scale"),
-)
-def weight_stable_rank(run: Run) -> float:
-    """Mean over layers of Σ λ / λ_max."""
-    return float(np.mean([values.sum() / values[-1] for values in _spectra(run)]))

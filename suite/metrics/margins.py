@@ -12,15 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from suite.curvature.estimate import Estimate, mean_of
 from suite.metrics.registry import metric
 from suite.metrics.run import Run
-from suite.spec.seeds import seed_of
-
-_DRAWS, _SIGMA = 100, 0.01
-_BLOCK = 2**23
-"""Weights perturbed at once, of 20 networks at most: a function of shapes alone, so that values do not depend on
-memory."""
 
 
 def output_margins(run: Run) -> Tensor:
@@ -76,7 +69,7 @@ def inverse_squared_margin(run: Run) -> float:
 @metric(
     title="Mean margin",
     family="margins",
-    source="Jiang et al. 2020 (PGDL), margin statistics; Bartlett et al. 2017, Fig. 1",
+    source="PGDL, Jiang et al. 2020, margin statistics; Bartlett et al. 2017, Fig. 1",
     sign=-1,
     cost="forward",
     invariances=("rescaling", "reparametrisation"),
@@ -104,30 +97,3 @@ def output_entropy(run: Run) -> float:
         raise ValueError("outputs are no probabilities where the loss is not the cross-entropy")
     logs = torch.log_softmax(run.logits().double(), -1)
     return float(torch.special.entr(logs.exp()).sum(-1).mean())
-
-
-@metric(
-    title="Local entropy, negative",
-    family="perturbation",
-    source="Chaudhari et al. 2017 (Entropy-SGD); Bisla et al. 2022",
-    sign=1,
-    cost="forward",
-)
-def local_entropy(run: Run) -> Estimate:
-    """−ln E exp(−L(w + σξ)), ξ ~ N(0, I), L the mean loss on the training set: the local entropy's negative.
-
-    The mean over Gaussian steps is Chaudhari's integral of exp(−L(w') − ‖w − w'‖² / 2σ²), but for a constant of d and
-    σ. σ = 0.01 and 100 draws are those of Bisla et al. 2022 for their low-pass filter E L(w + σξ), from which this is
-    less by about half the variance of the loss. The draws are the same for all runs of an architecture.
-    """
-    size = len(run.weights)
-    generator = torch.Generator().manual_seed(seed_of("local entropy", size))
-    rows = max(1, min(20, _BLOCK // size))
-    losses = []
-    for start in range(0, _DRAWS, rows):
-        noise = torch.randn(min(rows, _DRAWS - start), size, generator=generator, dtype=torch.float64)
-        losses.append(run.evaluate(run.weights + _SIGMA * noise.to(run.weights))[:, 0])
-    likelihoods = mean_of((-torch.cat(losses)).exp())
-    if not 0 < likelihoods.value < math.inf or likelihoods.standard_error is None:
-        raise ValueError("the loss beside these weights is not finite")
-    return Estimate(-math.log(likelihoods.value), likelihoods.standard_error / likelihoods.value)

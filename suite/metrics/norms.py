@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from suite.metrics.margins import percentile_margin, positive_margin
+from suite.metrics.margins import positive_margin
 from suite.metrics.registry import metric
 from suite.metrics.run import Run
 
@@ -73,7 +73,7 @@ def _vectors(run: Run) -> Tensor:
 
 @metric(title="Weight norm", family="norms", source="Dziugaite et al. 2020, ‖w‖", sign=1, cost="free")
 def weight_norm(run: Run) -> float:
-    """Euclidean norm of all parameters."""
+    """Euclidean norm of all parameters, biases, gains and embeddings too (Dziugaite et al.: weight matrices only)."""
     return float(run.weights.double().norm())
 
 
@@ -86,7 +86,10 @@ def weight_norm(run: Run) -> float:
     trivial=True,
 )
 def distance_from_initialisation(run: Run) -> float:
-    """Euclidean distance of the parameters from where training began."""
+    """Euclidean distance of all parameters, biases and gains too, from where training began.
+
+    Dziugaite et al. take weight matrices only: `frobenius_distance`.
+    """
     return float((run.weights.double() - run.initial.double()).norm())
 
 
@@ -106,7 +109,7 @@ def parameter_count(run: Run) -> float:
 @metric(
     title="VC-dimension bound",
     family="norms",
-    source="Jiang et al. 2020 (PGDL), baseline vc_dim; after Bartlett et al. 2019",
+    source="PGDL, Jiang et al. 2020, baseline vc_dim; after Bartlett et al. 2019",
     sign=1,
     cost="free",
     invariances=("rescaling", "reparametrisation", "output scale"),
@@ -370,19 +373,3 @@ def spectral_margin_bound(run: Run) -> float:
     complexity = norms.prod() * (rows / norms).pow(2 / 3).sum().pow(1.5)
     widest = max(max(layer.shape) for layer in layers)
     return float(inputs.norm()) * float(complexity) * math.log(widest) / (positive_margin(run) * len(inputs))
-
-
-@metric(
-    title="Normalised margin",
-    family="margins",
-    source="Bartlett et al. 2017, §1 (margins over the Lipschitz constant)",
-    sign=-1,
-    cost="forward",
-    invariances=("rescaling", "output scale"),
-)
-def normalised_margin(run: Run) -> float:
-    """γ / Π √s: the margin, which may be negative here, over the product of spectral norms."""
-    product = float(spectral(_layers(run)).sqrt().prod())
-    if not product > 0:
-        raise ValueError("division by the spectral norm of a layer that is zero")
-    return percentile_margin(run) / product

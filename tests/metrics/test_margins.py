@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from suite.metrics import Estimate, Run, find_metrics
+from suite.metrics import Run
 from suite.metrics.margins import output_margins, percentile_margin
-from suite.spec.seeds import seed_of
 from tests.metrics.made import made_run, value_of
 from tests.metrics.test_norms import by_hand, fitted, tokens
 
@@ -49,11 +48,10 @@ def test_the_inverse_squared_margin_by_hand() -> None:
 
 
 def test_a_margin_that_is_not_positive_is_not_inverted() -> None:
-    """|γ| of misfit data would grow with the errors: there is no value instead; the plain margin is negative."""
+    """|γ| of misfit data would grow with the errors: there is no value instead."""
     run = by_hand()
     wrong = replace(run, targets=torch.where(torch.arange(20) < 3, 1, 0))
     assert percentile_margin(wrong) == -12  # the second smallest of −18, −12, −6, 24, 30, …
-    assert value_of("normalised_margin", wrong) == -2
     for name in ("inverse_squared_margin", "log_spectral_product_over_margin", "path_norm_over_margin"):
         with pytest.raises(ValueError, match="not positive"):
             value_of(name, wrong)
@@ -87,33 +85,3 @@ def test_where_there_is_no_margin_and_no_entropy() -> None:
     squared = made_run(training={"loss": "mse", "steps": 1})
     with pytest.raises(ValueError, match="cross-entropy"):
         value_of("output_entropy", squared)
-
-
-def test_local_entropy_of_a_quadratic() -> None:
-    """L = c + ½ k ‖w‖² at w = 0: E exp(−L) = exp(−c) (1 + k σ²)^(−d/2)."""
-    run = by_hand()
-    bowl = replace(
-        run,
-        weights=torch.zeros_like(run.weights),
-        whole=lambda w: torch.stack([0.3 + 25 * w.double().square().sum(1), torch.ones(len(w)).double()], 1),
-    )
-    value = find_metrics()["local_entropy"].measure(bowl)
-    assert isinstance(value, Estimate)
-    assert value.standard_error is not None
-    exact = 0.3 + 296 / 2 * math.log(1 + 50 * 1e-4)
-    assert abs(value.value - exact) < 4 * value.standard_error
-    # the loss's variance is ½ d (k σ²)²
-    assert value.standard_error == pytest.approx(math.sqrt(296 / 2) * 50 * 1e-4 / 10, rel=0.25)
-
-
-def test_local_entropy_draw_by_draw() -> None:
-    run = fitted()
-    size = len(run.weights)
-    generator = torch.Generator().manual_seed(seed_of("local entropy", size))
-    noise = torch.cat([torch.randn(20, size, generator=generator, dtype=torch.float64) for _ in range(5)])
-    losses = [float(run.batch_loss(run.weights + 0.01 * row, run.inputs, run.targets)) for row in noise]
-    expected = -math.log(math.fsum(math.exp(-loss) for loss in losses) / 100)
-    assert value_of("local_entropy", run) == pytest.approx(expected, rel=1e-9)
-    nowhere = replace(run, whole=lambda w: torch.full((len(w), 2), math.nan, dtype=torch.float64))
-    with pytest.raises(ValueError, match="finite"):
-        value_of("local_entropy", nowhere)

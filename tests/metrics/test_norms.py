@@ -96,7 +96,6 @@ BY_HAND = {
     "path_norm": math.sqrt(PATH / INPUTS),
     "path_norm_over_margin": math.sqrt(PATH / MARGIN**2 / INPUTS),
     "spectral_margin_bound": DATA * BARTLETT * math.log(64) / (MARGIN * INPUTS),
-    "normalised_margin": MARGIN / (2 * 3),
     "weight_norm": math.sqrt(6.25 + 12),
     "distance_from_initialisation": math.sqrt(5),
 }
@@ -124,7 +123,6 @@ def test_matrices_that_are_not_diagonal_against_numpy() -> None:
         "spectral_distance": math.sqrt(sum(np.linalg.norm(a, 2) ** 2 for a in moves) / count),
         "frobenius_distance": math.sqrt(sum(np.linalg.norm(a) ** 2 for a in moves) / count),
         "spectral_margin_bound": bartlett,
-        "normalised_margin": gamma / math.sqrt(math.exp(logs)),
     }
     for name, value in expected.items():
         assert value_of(name, one) == pytest.approx(value, rel=1e-9), name
@@ -143,6 +141,22 @@ def test_path_norm_is_the_sum_over_paths_whatever_the_activation() -> None:
     paths = product(range(64), range(3), range(2), range(10))
     total = math.fsum(math.prod(w[j][i] for w, (i, j) in zip(layers, pairwise(p), strict=True)) for p in paths)
     assert value_of("path_norm", one) ** 2 * len(one.inputs) == pytest.approx(total, rel=1e-10)
+
+
+def test_weight_norm_and_distance_count_biases_too() -> None:
+    one = fitted(bias=True)
+    moved = one.weights.clone()
+    biases = torch.ones_like(moved, dtype=torch.bool)
+    for name, matrix in one.matrices().items():
+        assert matrix.ndim == 2
+        biases[one.network.slices()[name]] = False
+    assert int(biases.sum()) == 12 + 12 + 10
+    moved[biases] += 1
+    grown = replace(one, weights=moved)
+    assert value_of("weight_norm", grown) == pytest.approx(math.dist(moved.tolist(), [0.0] * len(moved)), rel=1e-12)
+    apart = math.dist(moved.tolist(), one.initial.tolist())
+    assert value_of("distance_from_initialisation", grown) == pytest.approx(apart, rel=1e-12)
+    assert value_of("frobenius_distance", grown) == value_of("frobenius_distance", one)
 
 
 def changed(one: Run, *factors: float) -> Run:
@@ -175,7 +189,7 @@ def test_no_logarithm_and_no_quotient_of_a_layer_that_is_zero() -> None:
     one = by_hand()
     dead = replace(one, weights=torch.cat([torch.zeros(256), one.weights[256:]]))
     at_start = replace(one, initial=one.weights)
-    for name in ("log_spectral_product", "log_frobenius_sum", "stable_rank_sum", "normalised_margin"):
+    for name in ("log_spectral_product", "log_frobenius_sum", "stable_rank_sum"):
         with pytest.raises(ValueError, match="zero"):
             value_of(name, dead)
     with pytest.raises(ValueError, match="has not moved"):
