@@ -107,8 +107,12 @@ def mixed(run: Run) -> tuple[Tensor, Tensor]:
     return pairs[several], labels[several]
 
 
-def mixup_share(run: Run) -> tuple[float, float]:
-    """The share of midpoints (`mixed`) classified wrongly, averaged over the classes, and its standard error."""
+def mixup_share(run: Run) -> Estimate:
+    """The share of midpoints (`mixed`) classified wrongly, averaged over the classes.
+
+    Its error is not known (None) where no class has both right and wrong ones: p (1 − p) of such shares is 0, which is
+    not how well they are known.
+    """
     inputs, labels = mixed(run)
     with torch.no_grad():
         logits = torch.cat([run.network(run.weights, part) for part in torch.split(inputs, _ROWS)])
@@ -116,7 +120,7 @@ def mixup_share(run: Run) -> tuple[float, float]:
     _, classes, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     shares = wrong.new_zeros(len(counts)).index_add_(0, classes, wrong) / counts
     error = float((shares * (1 - shares) / counts).sum().sqrt()) / len(counts)
-    return float(shares.mean()), error
+    return Estimate(float(shares.mean()), error or None)
 
 
 @metric(
@@ -148,20 +152,21 @@ def mixup_error(run: Run) -> Estimate:
     """1 − accuracy on midpoints ½ (x + x′) of training inputs of one class, averaged over the classes.
 
     As many midpoints as inputs (`mixed`); the competition entry takes all pairs within small batches. The error is
-    that of a share of independent draws in each class.
+    that of a share of independent draws in each class, and not known where the midpoints of every class are of one
+    kind.
     """
-    return Estimate(*mixup_share(run))
+    return mixup_share(run)
 
 
 @metric(
     title="Davies–Bouldin index × mixup error",
     family="representations",
-    source="Natekar & Sharma 2020, winning entry (PGDL)",
+    source="Natekar & Sharma 2020, winning entry of PGDL, Jiang et al. 2020",
     sign=1,
     cost="forward",
     invariances=("rescaling", "output scale"),
 )
 def davies_bouldin_mixup(run: Run) -> Estimate:
     """Davies–Bouldin index of the last hidden layer × (1 − accuracy on label-wise mixup)."""
-    index, (share, error) = davies_bouldin(last_hidden(run), _labels(run)), mixup_share(run)
-    return Estimate(index * share, index * error)
+    index, share = davies_bouldin(last_hidden(run), _labels(run)), mixup_share(run)
+    return Estimate(index * share.value, None if share.standard_error is None else index * share.standard_error)

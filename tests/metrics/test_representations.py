@@ -96,6 +96,21 @@ def test_mixup_error_by_hand() -> None:
     assert value_of("mixup_error", wrong) == 0.5  # one of the two classes that have two inputs
 
 
+def test_shares_of_none_and_of_all_have_no_error() -> None:
+    """p (1 − p) / n is 0 there, at however few midpoints: how well such a share is known, it does not say."""
+    run, index = by_hand(), find_metrics()["davies_bouldin_mixup"]
+    inputs = torch.zeros(6, 64, dtype=torch.float64)
+    inputs[:, 0] = torch.tensor([2.0, 3, 4, 0, 0, 0])
+    inputs[:, 1] = torch.tensor([0.0, 0, 0, 1, 2, 3])
+    right, off = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([3, 3, 3, 4, 4, 4])
+    for targets, share in [(right, 0.0), (off, 1.0), (torch.where(right == 0, 0, 4), 0.5)]:
+        few = replace(run, inputs=inputs, targets=targets)
+        assert find_metrics()["mixup_error"].measure(few) == Estimate(share, None)
+        value = index.measure(few)
+        assert isinstance(value, Estimate)
+        assert value.standard_error is None
+
+
 def test_the_winning_entry_is_the_product() -> None:
     run = fitted()
     inputs, labels = mixed(run)
