@@ -218,8 +218,8 @@ def _tensor(path: Path, place: Place) -> Tensor:
 
 
 def _state(point: Point, place: Place) -> tuple[Tensor, ...]:
-    """The optimizer's state at a checkpoint; empty where there is none."""
-    if point.state is None:
+    """The optimizer's state at a checkpoint; empty where there is none, or where only stack-mates have momentum."""
+    if point.state is None or getattr(point.task.training.optimizer, "momentum", None) == 0:
         return ()
     parts = load(read_checked(point.state))
     return tuple(parts[str(number)].to(place.device) for number in range(len(parts)))

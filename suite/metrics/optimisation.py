@@ -64,15 +64,16 @@ def gradient_variance(run: Run) -> Estimate:
 @metric(
     title="Gradient-noise scale tr Σ / ‖g‖²",
     family="optimisation",
-    source="McCandlish et al. 2018, simple noise scale; the sign: Smith & Le 2018",
+    source="McCandlish et al. 2018, simple noise scale; the sign is ours",
     sign=-1,
     probes=("gradients",),
 )
 def gradient_noise_scale(run: Run) -> Estimate:
     """Ratio tr Σ / ‖g‖², the batch size at which a minibatch's noise is as large as the gradient g of the training set.
 
-    Σ is the covariance of single gradients. McCandlish et al. say nothing of the gap; the sign is that of the claim
-    that noise leads to minima that generalize (Smith & Le).
+    Σ is the covariance of single gradients. McCandlish et al. say nothing of the gap: the sign is ours, of the idea
+    that noise leads to minima that generalize. (The noise scale that Smith & Le 2018 say so of is another, ε n / B of
+    the learning rate ε and the batch size B.)
     """
     square = float(run.gradients.norm) ** 2
     if square == 0:
@@ -85,21 +86,24 @@ def gradient_noise_scale(run: Run) -> Estimate:
 def steps_until(run: Run, level: float) -> float:
     """Optimizer steps until the loss is at or below a level.
 
-    The loss is known before training, on the whole set, and at the end of each epoch, as the mean over its
-    minibatches; in between it is taken to be linear.
+    The loss is known before training, on the whole set, and as the mean over each epoch's minibatches, each of the
+    weights before its step. The mean stands at the middle of those steps: of epoch e = 1, 2, … of E steps at step
+    (e − 1) E + (E − 1) / 2, which is e − 1 with full batches. In between the loss is taken to be linear.
 
     Raises:
         ValueError: it is above the level up to this checkpoint, or it is not the cross-entropy.
     """
     if run.task.training.loss != "cross_entropy":
         raise ValueError("the levels 0.1 and 0.01 are cross-entropies")
-    losses: list[float] = [run.training_loss(run.initial), *_curve(run).tolist()]
+    length, now, before = _epoch(run), 0.0, run.training_loss(run.initial)
+    if before <= level:
+        return 0.0
+    losses: list[float] = _curve(run).tolist()
     for epoch, loss in enumerate(losses):
+        middle = epoch * length + (length - 1) / 2
         if loss <= level:
-            if epoch == 0:
-                return 0.0
-            before = losses[epoch - 1]
-            return (epoch - 1 + (before - level) / (before - loss)) * _epoch(run)
+            return now + (middle - now) * (before - level) / (before - loss)
+        now, before = middle, loss
     raise ValueError(f"the training loss did not come down to {level} up to this checkpoint")
 
 
@@ -181,7 +185,7 @@ def last_update(run: Run) -> Tensor:
     if training.schedule.kind != "constant":
         raise ValueError("the learning rate of the last step is not known under a schedule")
     optimizer = training.optimizer
-    if isinstance(optimizer, SGD) and not run.state and optimizer.momentum == 0:
+    if isinstance(optimizer, SGD) and optimizer.momentum == 0:
         weights = run.weights.double()
         return optimizer.learning_rate * (run.gradient().double() + optimizer.weight_decay * weights)
     if not run.state:
@@ -201,26 +205,34 @@ def _adamw_update(run: Run, optimizer: AdamW) -> Tensor:
 @metric(
     title="Norm of the last update",
     family="optimisation",
-    source="Hardt et al. 2016, stability bound for convex losses (it grows with the sizes of the steps)",
+    source="after Hardt et al. 2016, stability bound for convex losses (a sum of learning rates); the sign is ours",
     sign=1,
     cost="gradient",
 )
 def last_update_norm(run: Run) -> float:
-    """Euclidean norm of the last step (`last_update`); plain SGD's is that on the whole training set at w."""
+    """Euclidean norm of the last step (`last_update`); plain SGD's is that on the whole training set at w.
+
+    The bound of Hardt et al. has the sum of the learning rates where lengths of steps would stand here: the sign is
+    ours.
+    """
     return float(last_update(run).norm())
 
 
 @metric(
     title="Mean step length",
     family="optimisation",
-    source="Hardt et al. 2016, stability bound for convex losses (it grows with the sizes of the steps)",
+    source="after Hardt et al. 2016, stability bound for convex losses (a sum of learning rates); the sign is ours",
     sign=1,
     probes=("backward",),
 )
 def mean_step_length(run: Run) -> float:
     """Mean of ‖w_{i+1} − w_i‖ / e over the last iterates kept of training, e steps apart.
 
-    With e = 1 that is the mean step; with e above it the way made good, a step.
+    With e = 1 that is the mean step; with e above it the way made good, a step. The bound of Hardt et al. has the sum
+    of the learning rates in its place: the sign is ours.
+
+    Where no two iterates are nearer to each other than the longest step between them, as on a way that hardly turns
+    back, the iterates' minimum spanning tree is the way itself, and this `lifetime_sum_backward` but for a constant.
     """
     lengths = np.diagonal(run.backward.euclidean, offset=1)
     if not len(lengths):

@@ -115,7 +115,12 @@ def lifetime_sum_forward(run: Run) -> float:
     probes=("backward",),
 )
 def lifetime_sum_backward(run: Run) -> float:
-    """E_1 = Σ ℓ over the lifetimes ℓ in degree 0 of training's last iterates under the Euclidean distance."""
+    """E_1 = Σ ℓ over the lifetimes ℓ in degree 0 of training's last iterates under the Euclidean distance.
+
+    It is the length of their minimum spanning tree, at most that of the way through them in turn. Where no two are
+    nearer to each other than the longest step between them, the tree is the way, and this is `mean_step_length` but
+    for a constant factor.
+    """
     return lifetime_sum(run.backward.euclidean)
 
 

@@ -97,7 +97,8 @@ def run_of(task: TaskSpec, record: RunRecord, probes: tuple[str, ...], device: t
     problem, end = load_problem(cell, device, dtype), record.checkpoints[-1]
     weights, initial = end.weights.to(device, dtype), record.initial.to(device, dtype)
     own = end.weights.dtype  # of the moments; powers of β may be of another
-    state = tuple(part.to(device, dtype if part.dtype == own else part.dtype) for part in end.state)
+    kept = () if getattr(cell.training.optimizer, "momentum", None) == 0 else end.state  # idle beside heavy balls
+    state = tuple(part.to(device, dtype if part.dtype == own else part.dtype) for part in kept)
     subject = Subject(problem, cell, end.step, weights, initial, state)
     return Run(
         key="trial",

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
+from suite.measuring.jobs import Point, _state
+from suite.measuring.place import Place
 from suite.metrics import Estimate, Run, find_metrics
-from suite.metrics.optimisation import last_update
+from suite.metrics.optimisation import last_update, steps_until
 from suite.metrics.probed.distances import Distances
-from tests.metrics.made import made_run, value_of
+from suite.submission.trial import run_of, trained, trial_task
+from tests.metrics.made import CPU, made_run, value_of
 from tests.metrics.test_norms import by_hand
 
 STEPS = 44  # of an epoch: 1,438 inputs by 32
@@ -87,15 +93,33 @@ def made() -> Run:
 
 def test_steps_between_epochs_by_linear_interpolation() -> None:
     run = with_curve(1.0, 0.3, 0.05, 0.03, 0.005)
-    to_tenth = (2 + 0.2 / 0.25) * STEPS
-    to_hundredth = (4 + 0.02 / 0.025) * STEPS
+    middle = (0 + 43) / 2  # the mean number of steps behind a minibatch of the first epoch
+    to_tenth = middle + (1 + 0.2 / 0.25) * STEPS
+    to_hundredth = middle + (3 + 0.02 / 0.025) * STEPS
     assert value_of("steps_to_loss", run) == pytest.approx(to_tenth, rel=1e-6)
     assert value_of("steps_between_losses", run) == pytest.approx(to_hundredth - to_tenth, rel=1e-6)
 
 
 def test_the_first_epoch_starts_from_the_initial_loss() -> None:
-    assert value_of("steps_to_loss", with_curve(0.06, initial=0.5)) == pytest.approx(0.4 / 0.44 * STEPS, rel=1e-6)
+    assert value_of("steps_to_loss", with_curve(0.06, initial=0.5)) == pytest.approx(0.4 / 0.44 * 21.5, rel=1e-6)
     assert value_of("steps_to_loss", with_curve(0.06, initial=0.08)) == 0
+
+
+def test_a_loss_that_falls_by_the_same_at_each_step_comes_down_where_it_does() -> None:
+    """L(t) = 0.5 − 0.0015 t: 0.1 after 266⅔ steps, the means of epochs being those over minibatches."""
+    means = [math.fsum(0.5 - 0.0015 * (STEPS * e + i) for i in range(STEPS)) / STEPS for e in range(7)]
+    run = with_curve(*means, initial=0.5)
+    assert value_of("steps_to_loss", run) == pytest.approx(0.4 / 0.0015, rel=1e-5)
+
+
+def test_steps_to_a_loss_of_full_batches_are_those_of_training_itself() -> None:
+    """Gradient descent by hand: L(w_t) ≤ 0.1 at the first t, and not at t − 1."""
+    run = made_run(training={"steps": 400, "batch_size": "full", "optimizer": {"kind": "sgd", "learning_rate": 0.5}})
+    wanted, w, step = 1.2, run.initial, 0  # a level that so small a network comes to
+    while float(run.batch_loss(w, run.inputs, run.targets)) > wanted:
+        w, step = w - 0.5 * run.gradient(w), step + 1
+    assert 2 < step < 400
+    assert step - 1 < steps_until(run, wanted) <= step
 
 
 def test_a_loss_that_comes_down_after_the_checkpoint_does_not_count() -> None:
@@ -154,6 +178,33 @@ def test_plain_sgds_update_is_torchs_on_the_whole_training_set() -> None:
     assert value_of("last_update_norm", run) == pytest.approx(float((w.detach() - run.weights).norm()), rel=1e-9)
 
 
+def test_the_last_update_of_plain_sgd_does_not_know_its_stack_mates() -> None:
+    """Where others of a stack have momentum a cell without it carries a velocity too: the last minibatch's step."""
+    plain = {"kind": "sgd", "learning_rate": 0.1, "weight_decay": 0.01}
+    training = {"steps": 20, "optimizer": plain}
+    task = trial_task(training=training, grid={"training.optimizer.momentum": [0.0, 0.9]})
+    record = trained(task, torch.float64)
+    idle = record.checkpoints[-1].state
+    assert len(idle) == 1
+    mixed, alone = run_of(task, record, (), CPU, torch.float64), made_run(training=training)
+    assert mixed.state == ()
+    assert torch.allclose(mixed.weights, alone.weights, rtol=1e-12)
+    expected = value_of("last_update_norm", alone)
+    assert value_of("last_update_norm", mixed) == pytest.approx(expected, rel=1e-9)
+    assert value_of("last_update_norm", replace(mixed, state=idle)) == pytest.approx(expected, rel=1e-9)
+    assert 0.1 * float(idle[0].norm()) != pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(("momentum", "parts"), [(0.0, 0), (0.9, 1)])
+def test_workers_drop_an_idle_velocity(tmp_path: Path, momentum: float, parts: int) -> None:
+    content = save({"0": torch.ones(3)})
+    file = tmp_path / f"{hashlib.sha256(content).hexdigest()}.safetensors"
+    file.write_bytes(content)
+    task = trial_task(training={"optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": momentum}})
+    point = Point(task, "run", 1, True, file, file, file, file)
+    assert len(_state(point, Place.of("cpu", "float32"))) == parts
+
+
 def test_where_there_is_no_last_update() -> None:
     heavy = made_run(training={"steps": 5, "optimizer": HEAVY})
     with pytest.raises(ValueError, match="no step"):
@@ -182,5 +233,6 @@ def test_mean_step_length_by_hand() -> None:
     apart = np.abs(line[:, None] - line)
     run = replace(by_hand(), probes={"backward": Distances(apart, apart, 5)})
     assert value_of("mean_step_length", run) == pytest.approx(3 / 5, rel=1e-12)
+    assert value_of("lifetime_sum_backward", run) == pytest.approx(3 * 5 * value_of("mean_step_length", run), rel=1e-12)
     with pytest.raises(ValueError, match="fewer than two"):
         value_of("mean_step_length", replace(run, probes={"backward": Distances(apart[:1, :1], apart[:1, :1], 5)}))
