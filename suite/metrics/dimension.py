@@ -41,7 +41,7 @@ _NEUTRAL = 1e-3
     probes=("spectrum",),
 )
 def sharpness_dimension(run: Run) -> Estimate:
-    """SD of the map w − η ∇L_B(w)."""
+    """SD of the map w − η ∇L_B(w), η the peak of the schedule."""
     return run.spectrum.sharpness_dimension(run.gradient_step)
 
 
@@ -53,13 +53,16 @@ def sharpness_dimension(run: Run) -> Estimate:
     probes=("spectrum",),
 )
 def codimension(run: Run) -> Estimate:
-    """The directions that SD leaves out: the signal, where SD is within a few per cent of d."""
+    """The directions that SD leaves out: the signal, where SD is within a few per cent of d.
+
+    It orders networks of one size exactly as SD does, the other way round.
+    """
     return _left_out(run.spectrum, run.gradient_step)
 
 
 @metric(title="RDS sharpness λ₁", family=_FAMILY, source=f"{_PAPER}, Def. 4.1", sign=1, probes=("spectrum",))
 def rds_sharpness(run: Run) -> Estimate:
-    """E ln σ₁ of the one-step Jacobian I − η H_B."""
+    """E ln σ₁ of the one-step Jacobian I − η H_B, η the peak of the schedule."""
     return run.spectrum.leading_exponent(run.gradient_step)
 
 
@@ -87,7 +90,10 @@ def common_sharpness_dimension(run: Run) -> Estimate:
     probes=("common",),
 )
 def common_codimension(run: Run) -> Estimate:
-    """The number d − SD over minibatches of a size that all cells of the task share."""
+    """The number d − SD over minibatches of a size that all cells of the task share.
+
+    It orders networks of one size exactly as `common_sharpness_dimension` does, the other way round.
+    """
     return _left_out(run.common, run.gradient_step)
 
 
@@ -111,7 +117,10 @@ def whole_sharpness_dimension(run: Run) -> Estimate:
     probes=("whole",),
 )
 def whole_codimension(run: Run) -> Estimate:
-    """The number d − SD of the gradient-descent map on the whole training set."""
+    """The number d − SD of the gradient-descent map on the whole training set.
+
+    It orders networks of one size exactly as `whole_sharpness_dimension` does, the other way round.
+    """
     return _left_out(run.whole_spectrum, run.gradient_step)
 
 
@@ -180,6 +189,7 @@ def averaged_sharpness_dimension(run: Run) -> Estimate:
     source=f"{_PAPER}, Def. 4.2; the Jacobian of heavy-ball SGD with weight decay",
     sign=1,
     probes=("spectrum",),
+    optimizers=("sgd",),
 )
 def optimizer_sharpness_dimension(run: Run) -> Estimate:
     """SD of the map that SGD iterates: v ← μ v + ∇L_B(w) + ω w, w ← w − η v, on the state (w, v) of 2d dimensions.
@@ -199,15 +209,20 @@ def optimizer_sharpness_dimension(run: Run) -> Estimate:
     source=f"{_PAPER}, Def. 4.2; the Jacobian of AdamW (Loshchilov, Hutter 2019), its preconditioner held fixed",
     sign=1,
     probes=("optimizer",),
+    optimizers=("adamw",),
 )
 def preconditioned_sharpness_dimension(run: Run) -> Estimate:
     """SD of m ← β₁ m + (1 − β₁) ∇L_B(w), w ← (1 − ηω) w − ηc P⁻¹ m with P frozen, on the state (w, m) of 2d dimensions.
 
     P = √(s / (1 − β₂ᵗ)) + ε and c = 1 / (1 − β₁ᵗ) as the checkpoint's last step had them; α are the eigenvalues of
     P^-½ H_B P^-½, exponents those in the metric of P; pooled over the runs of Lanczos.
+
+    Raises:
+        ValueError: the optimizer is not AdamW (`optimizer_sharpness_dimension` is for SGD).
     """
     optimizer = run.task.training.optimizer
-    assert isinstance(optimizer, AdamW)  # the probe is of no other optimizer, and only where there is a state
+    if not isinstance(optimizer, AdamW):
+        raise ValueError(f"{optimizer.kind} has no preconditioner: see optimizer_sharpness_dimension")
     correction = 1 / (1 - float(run.state[2]))
     step = AdamStep(optimizer.learning_rate, optimizer.beta1, optimizer.weight_decay, correction)
     return _estimated(_measure(run.preconditioned), Quadrature(step))

@@ -31,9 +31,9 @@ def local_learning_coefficient(run: Run) -> Estimate:
 
     The expectation is over exp(−nβ L_n(w) − γ/2 ‖w − w*‖²) with γ = 100, sampled by SGLD on minibatches of 32 (or n):
     w ← w − ε/2 (nβ ∇L_B(w) + γ (w − w*)) + √ε N(0, I), ε = 10⁻⁴, 4 chains from w*, 150 steps of burn-in and 100 draws.
-    L_n(w) − L_n(w*) at a draw is that difference on the draw's minibatch. Noise and minibatches are the same for all runs
-    of a size. The error is that of the mean over chains. γ is that of devinterp's examples, the rest is ours; γ holds
-    directions of curvature below γ/nβ back: λ̂ counts the others. A direction of curvature h is sampled while
+    L_n(w) − L_n(w*) at a draw is that difference on the draw's minibatch. Noise and minibatches are the same for all
+    runs of a size. The error is that of the mean over chains. γ is that of devinterp's examples, the rest is ours; γ
+    holds directions of curvature below γ/nβ back: λ̂ counts the others. A direction of curvature h is sampled while
     ε (nβ h + γ) < 4.
 
     Raises:

@@ -90,14 +90,12 @@ def lyapunov_dimension(run: Run) -> float:
     The Kaplan–Yorke dimension, by its formula; the dimension of the whole state if no Λ_j is negative.
 
     Raises:
-        ValueError: the exponents that were followed are not all and have no negative sum yet; or λ₁ is negative by less
-            than 1 / steps: a flat direction, whose exponent is zero, would decide between 0 and a large number.
+        ValueError: the exponents that were followed are not all and have no negative sum yet; or λ₁ is within 1 / steps
+            of zero: a flat direction, whose exponent is zero, would decide between 0 and a large number by its sign.
     """
     found = run.exponents
-    if -1 / found.steps < float(found.exponents[0]) < 0:
-        raise ValueError(
-            f"{found.steps} steps do not tell the top exponent, {float(found.exponents[0]):.2g}, from zero"
-        )
+    if abs(top := float(found.exponents[0])) <= 1 / found.steps:
+        raise ValueError(f"{found.steps} steps do not tell the top exponent, {top:.2g}, from zero")
     return multi_step_dimension(found.exponents, found.size)
 
 

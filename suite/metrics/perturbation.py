@@ -89,7 +89,7 @@ def low_pass_loss(run: Run) -> Estimate:
     family="perturbation",
     source="Bisla et al. 2022 (LPF-SGD), ε-sharpness; ε = 0.1 as in their code",
     sign=1,
-    cost="forward",
+    cost="gradient",
 )
 def epsilon_sharpness(run: Run) -> float:
     """1/(η ‖g‖) for the least η with L(w + η g) − L(w) = 0.1, g the gradient: one over the distance to that rise.

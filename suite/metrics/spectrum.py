@@ -71,10 +71,11 @@ def edge_ratio(run: Run) -> Estimate:
     """How far from the edge of stability the largest eigenvalue of H_B is: 1 at the edge, beyond it above.
 
     SGD with heavy-ball momentum μ and weight decay ω is stable on a quadratic up to η (λ + ω) = 2 (1 + μ). AdamW's
-    edge is one of its preconditioned Hessian: `preconditioned_edge_ratio`.
+    edge is one of its preconditioned Hessian: `preconditioned_edge_ratio`. η is what the schedule made of the learning
+    rate at the step that led to the checkpoint (at the first step, for a checkpoint before it).
     """
     top, step = run.spectrum.max_eigenvalue(), run.optimizer_step
-    return _scaled(top, step.learning_rate / (2 * (1 + step.momentum)), step.weight_decay)
+    return _scaled(top, _rate(run) / (2 * (1 + step.momentum)), step.weight_decay)
 
 
 @metric(
@@ -89,8 +90,8 @@ def preconditioned_edge_ratio(run: Run) -> Estimate:
     """η (1 − β₁) λ_max / (1 + β₁) (2 − ηω), λ_max of P^-½ H_B P^-½: how far AdamW is from its edge, 1 at it.
 
     With its preconditioner P held fixed, AdamW is stable on a quadratic up to λ_max = 2 (1 + β₁) / (1 − β₁) η without
-    weight decay; decoupled decay ω lowers that by the factor 1 − ηω/2. E λ_max is over the probe's minibatches, η the
-    peak of the schedule.
+    weight decay; decoupled decay ω lowers that by the factor 1 − ηω/2. E λ_max is over the probe's minibatches, η
+    the learning rate at the checkpoint, as for `edge_ratio`.
 
     Raises:
         ValueError: the optimizer is not AdamW.
@@ -98,7 +99,7 @@ def preconditioned_edge_ratio(run: Run) -> Estimate:
     optimizer = run.task.training.optimizer
     if not isinstance(optimizer, AdamW):
         raise ValueError(f"{optimizer.kind} has no preconditioner: see edge_ratio")
-    eta, beta = optimizer.learning_rate, optimizer.beta1
+    eta, beta = _rate(run), optimizer.beta1
     scale = eta * (1 - beta) / ((1 + beta) * (2 - eta * optimizer.weight_decay))
     return _scaled(run.preconditioned.max_eigenvalue(), scale)
 
@@ -307,6 +308,13 @@ def negative_curvature(run: Run) -> Estimate:
         return negative / whole
 
     return run.spectrum.statistic(part, _sum(lambda a: (-a).clamp(min=0)), _sum(torch.abs))
+
+
+def _rate(run: Run) -> float:
+    """The learning rate of the last step behind the weights; of the first where there is none."""
+    training = run.task.training
+    total = training.total_steps(len(run.inputs))
+    return training.optimizer.learning_rate * training.schedule.factor(max(0, run.step - 1), total)
 
 
 def _scaled(value: Estimate, scale: float, added: float = 0.0) -> Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -40,6 +41,10 @@ class Constant(Strict):
 
     kind: Literal["constant"] = "constant"
 
+    def factor(self, step: int, total: int) -> float:
+        """What the learning rate is multiplied by at a step, from 0, of `total`: 1."""
+        return 1.0
+
 
 class WarmupCosine(Strict):
     """Linear warm-up over the first steps, then a half cosine down to `final_fraction` of the learning rate."""
@@ -47,6 +52,14 @@ class WarmupCosine(Strict):
     kind: Literal["warmup_cosine"] = "warmup_cosine"
     warmup_steps: NonNegativeInt = 0
     final_fraction: Fraction = 0.0
+
+    def factor(self, step: int, total: int) -> float:
+        """What the learning rate is multiplied by at a step, from 0, of `total`."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        span = max(1, total - self.warmup_steps)
+        cosine = math.cos(math.pi * (step - self.warmup_steps) / span)
+        return self.final_fraction + (1 - self.final_fraction) * 0.5 * (1 + cosine)
 
 
 Schedule = Annotated[Constant | WarmupCosine, Field(discriminator="kind")]

@@ -290,6 +290,14 @@ def test_adamws_map_is_that_of_its_dense_jacobian_in_the_metric_of_p() -> None:
         find_metrics()["optimizer_sharpness_dimension"].measure(run)
 
 
+def test_each_optimizer_has_its_own_map() -> None:
+    metrics = find_metrics()
+    assert metrics["optimizer_sharpness_dimension"].optimizers == ("sgd",)
+    assert metrics["preconditioned_sharpness_dimension"].optimizers == ("adamw",)
+    with pytest.raises(ValueError, match="sgd has no preconditioner"):
+        metrics["preconditioned_sharpness_dimension"].measure(trained())
+
+
 def test_counts_and_sums_of_one_step() -> None:
     exponents = one_step(eigenvalues(16))
     count, total = (exponents > 1e-3).sum(1).mean(), np.maximum(exponents, 0).sum(1).mean()

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import cache
+from statistics import stdev
 
 import pytest
 import torch
@@ -106,6 +107,37 @@ def test_many_networks_at_once_are_each_one_alone(kind: str) -> None:
     assert float(accuracies_of(run, weights)[0]) == pytest.approx(float(hits.mean()), rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [
+    "average_sharpness", "adaptive_average_sharpness", "adaptive_uniform_sharpness", "normalised_average_sharpness",
+    "low_pass_loss",
+])  # fmt: skip
+def test_means_over_noise_are_those_of_its_rows_to_the_last_digit(name: str, kind: str) -> None:
+    run = of_kind(kind)
+    inputs, targets = run.minibatch(0, 512)
+    rows = torch.cat(
+        [*noise(run, 100 if name == "low_pass_loss" else 50, "uniform" if "uniform" in name else "normal")]
+    )
+
+    def loss(flat: Tensor) -> float:
+        logits = run.network(flat, inputs)
+        if name.startswith("normalised"):
+            logits = torch.nn.functional.normalize(logits - logits.mean(-1, keepdim=True), dim=-1)
+        logarithms = logits.log_softmax(-1)
+        wanted = targets if kind == "probabilities" else torch.nn.functional.one_hot(targets, logits.shape[-1])
+        return float(-(wanted * logarithms).sum(-1).mean())
+
+    if name == "low_pass_loss":
+        values = [loss(run.weights + 0.01 * row) for row in rows]
+    else:
+        sizes = torch.ones_like(run.weights) if name == "average_sharpness" else run.weights.abs()
+        values = [loss(run.weights + 0.1 * sizes * row) - loss(run.weights) for row in rows]
+    found = find_metrics()[name].measure(run)
+    assert isinstance(found, Estimate)
+    assert found.value == pytest.approx(sum(values) / len(values), rel=1e-9)
+    assert found.standard_error == pytest.approx(stdev(values) / math.sqrt(len(values)), rel=1e-9)
+
+
 def test_pieces_that_fit_into_memory_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     run = of_kind("tokens")
     inputs, targets = inputs_of(run)
@@ -141,6 +173,19 @@ def test_epsilon_sharpness_is_one_over_the_distance_to_a_rise_of_a_tenth() -> No
     # along the gradient: 5 ((0.5 + r)² − 0.5²) = 0.1
     distance = math.sqrt(0.25 + 0.02) - 0.5
     assert value_of("epsilon_sharpness", run) == pytest.approx(1 / distance, rel=1e-5)
+
+
+def test_what_differentiates_costs_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(run: Run, *given: Tensor) -> tuple[Tensor, Tensor]:
+        asked.append(given)
+        return gradients_of(run, *given)
+
+    monkeypatch.setattr("suite.metrics.perturbation.gradients_of", counted)
+    value_of("epsilon_sharpness", network())
+    assert asked
+    assert find_metrics()["epsilon_sharpness"].cost == "gradient"
 
 
 def test_epsilon_sharpness_needs_a_slope_and_a_rise() -> None:

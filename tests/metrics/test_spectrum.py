@@ -19,6 +19,8 @@ from suite.curvature.spectrum import DenseSpectra, QuadratureSpectrum
 from suite.measuring.probes.spectrum import minibatch
 from suite.metrics import Run, find_metrics
 from suite.metrics.spectrum import _sum
+from suite.spec.training import Constant, WarmupCosine
+from suite.training.optimizers import schedule_factors
 from tests.metrics.made import dense_hessian_of, made_run, small_task, value_of
 
 Array = NDArray[np.float64]
@@ -219,6 +221,35 @@ def test_preconditioned_edge_ratio_is_that_of_the_dense_matrix() -> None:
     matrix: Tensor = root[:, None] * dense_hessian_of(run, run.inputs, run.targets) * root
     wanted = 0.02 * 0.2 / (1.8 * (2 - 0.02 * 0.5)) * float(torch.linalg.eigvalsh(matrix)[-1])
     assert value_of("preconditioned_edge_ratio", run) == pytest.approx(wanted, rel=1e-6)
+
+
+COSINE = {"kind": "warmup_cosine", "warmup_steps": 10, "final_fraction": 0.2}
+
+
+@pytest.mark.parametrize(("step", "factor"), [
+    (0, 0.1),  # a checkpoint before the first step: that step's
+    (1, 0.1),
+    (10, 1.0),
+    (36, 0.2 + 0.8 * 0.5),  # half of the 50 steps of the cosine are behind its last step, the 35th from 0
+    (60, 0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * 49 / 50))),
+])  # fmt: skip
+def test_the_edge_is_that_of_the_learning_rate_at_the_checkpoint(step: int, factor: float) -> None:
+    sgd = {"kind": "sgd", "learning_rate": 0.3, "momentum": 0.5, "weight_decay": 0.25}
+    adamw = {"kind": "adamw", "learning_rate": 0.3, "beta1": 0.8, "weight_decay": 0.5}
+    rate, length = 0.3 * factor, {"steps": 60, "schedule": COSINE}
+    for name, probe, optimizer, wanted in [
+        ("edge_ratio", "spectrum", sgd, rate * (7 + 0.25) / (2 * 1.5)),
+        ("preconditioned_edge_ratio", "optimizer", adamw, rate * 0.2 * 7 / (1.8 * (2 - rate * 0.5))),
+    ]:
+        task = small_task(training={"optimizer": optimizer, **length})
+        run = replace(with_spectrum(dense([7.0], size=1), probe), task=task, step=step)
+        assert value_of(name, run) == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("schedule", [Constant(), WarmupCosine(warmup_steps=7, final_fraction=0.1), WarmupCosine()])
+def test_the_factor_of_a_schedule_is_that_of_training(schedule: Constant | WarmupCosine) -> None:
+    for total in (1, 5, 7, 40):
+        assert [schedule.factor(step, total) for step in range(total)] == schedule_factors(schedule, total)
 
 
 def test_each_optimizer_has_its_own_edge() -> None:
