@@ -78,7 +78,7 @@ def _spectra(run: Run) -> list[Values]:
     source="Martin & Mahoney 2021 (JMLR 22); Martin et al. 2021; fit: Clauset et al. 2009, §3",
     sign=1,
     cost="free",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def power_law_alpha(run: Run) -> float:
     """Mean over layers of α, the spectral density being ∝ λ^−α from x_min on: heavy tails (small α) generalize."""

@@ -99,7 +99,7 @@ def distance_from_initialisation(run: Run) -> float:
     source="Jiang et al. 2019, Eq. 20; Dziugaite et al. 2020, params",
     sign=1,
     cost="free",
-    invariances=("rescaling", "reparametrisation", "output scale"),
+    invariances=("rescaling", "reparametrisation", "last layer"),
 )
 def parameter_count(run: Run) -> float:
     """√(ω / m), ω the number of all parameters, as Jiang et al. count them (Dziugaite et al. leave biases out)."""
@@ -112,7 +112,7 @@ def parameter_count(run: Run) -> float:
     source="PGDL, Jiang et al. 2020, baseline vc_dim; after Bartlett et al. 2019",
     sign=1,
     cost="free",
-    invariances=("rescaling", "reparametrisation", "output scale"),
+    invariances=("rescaling", "reparametrisation", "last layer"),
 )
 def vc_bound(run: Run) -> float:
     """Upper bound d + 2 d ln(22 d p) Ω on the VC-dimension of a network of d weight matrices with Ω entries.
@@ -144,7 +144,7 @@ def log_spectral_product(run: Run) -> float:
     source="Jiang et al. 2019, Eq. 31; Dziugaite et al. 2020, log-prod-of-spec-over-margin",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def log_spectral_product_over_margin(run: Run) -> float:
     """½ (v − ln m), v = Σ ln s − 2 ln γ."""
@@ -171,7 +171,7 @@ def log_spectral_sum(run: Run) -> float:
     source="Jiang et al. 2019, Eq. 34; Dziugaite et al. 2020, log-sum-of-spec-over-margin",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def log_spectral_sum_over_margin(run: Run) -> float:
     """½ (v − ln m), v = ln d + (1/d) (Σ ln s − 2 ln γ)."""
@@ -199,7 +199,7 @@ def log_frobenius_product(run: Run) -> float:
     source="Jiang et al. 2019, Eq. 36; Dziugaite et al. 2020, log-prod-of-fro-over-margin",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def log_frobenius_product_over_margin(run: Run) -> float:
     """½ (v − ln m), v = Σ ln f − 2 ln γ."""
@@ -226,7 +226,7 @@ def log_frobenius_sum(run: Run) -> float:
     source="Jiang et al. 2019, Eq. 38; Dziugaite et al. 2020, log-sum-of-fro-over-margin",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def log_frobenius_sum_over_margin(run: Run) -> float:
     """½ (v − ln m), v = ln d + (1/d) (Σ ln f − 2 ln γ)."""
@@ -241,7 +241,7 @@ def log_frobenius_sum_over_margin(run: Run) -> float:
     source="Jiang et al. 2019, Eq. 33; Dziugaite et al. 2020, fro-over-spec",
     sign=1,
     cost="free",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def stable_rank_sum(run: Run) -> float:
     """√(v / m), v = Σ f / s."""
@@ -267,7 +267,7 @@ def spectral_bound_from_initialisation(run: Run) -> float:
     source="Pitas et al. 2017; Jiang et al. 2019, Eq. 30; Dziugaite et al. 2020, log-spec-orig-main",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def spectral_bound_from_origin(run: Run) -> float:
     """½ (v − ln m), v = Σ ln s − 2 ln γ + ln Σ (f / s)."""
@@ -343,7 +343,7 @@ def path_norm(run: Run) -> float:
     source="Jiang et al. 2019, Eq. 43; Dziugaite et al. 2020, path-norm-over-margin",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def path_norm_over_margin(run: Run) -> float:
     """√(v / m), v = path norm / γ²."""
@@ -356,7 +356,7 @@ def path_norm_over_margin(run: Run) -> float:
     source="Bartlett et al. 2017, Theorem 1.1, Eq. 1.2",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def spectral_margin_bound(run: Run) -> float:
     """‖X‖_F R ln W / (γ m), R = Π ‖A‖ · (Σ (‖Aᵀ‖₂,₁ / ‖A‖)^⅔)^{3/2}, reference matrices zero.

@@ -27,7 +27,7 @@ _DZIUGAITE = "Dziugaite et al. 2020 (search for σ as in their code)"
     source=f"Jiang et al. 2019, Eq. 53; {_DZIUGAITE}",
     sign=1,
     cost="search",
-    invariances=("output scale",),
+    invariances=("logit scale",),
 )
 def pac_bayes_flatness(run: Run) -> Estimate:
     """1/σ² for the σ at which noise N(0, σ² I) on all weights takes 0.1 of training accuracy away on average.
@@ -44,7 +44,7 @@ def pac_bayes_flatness(run: Run) -> Estimate:
     source=f"Jiang et al. 2019, Eq. 48; {_DZIUGAITE}",
     sign=1,
     cost="search",
-    invariances=("output scale",),
+    invariances=("logit scale",),
 )
 def pac_bayes_initialisation(run: Run) -> Estimate:
     """√(v/m), v = ‖w − w₀‖²/(4σ²) + ln(m/σ) + 10, m training inputs, σ as in `pac_bayes_flatness`."""
@@ -57,7 +57,7 @@ def pac_bayes_initialisation(run: Run) -> Estimate:
     source=f"Jiang et al. 2019, Eq. 49; {_DZIUGAITE}",
     sign=1,
     cost="search",
-    invariances=("output scale",),
+    invariances=("logit scale",),
 )
 def pac_bayes_origin(run: Run) -> Estimate:
     """√(v/m), v = ‖w‖²/(4σ²) + ln(m/σ) + 10, m training inputs, σ as in `pac_bayes_flatness`."""
@@ -70,7 +70,7 @@ def pac_bayes_origin(run: Run) -> Estimate:
     source=f"Jiang et al. 2019, Eq. 61; {_DZIUGAITE}",
     sign=1,
     cost="search",
-    invariances=("output scale",),
+    invariances=("logit scale",),
 )
 def magnitude_pac_bayes_flatness(run: Run) -> Estimate:
     """1/σ² as in `pac_bayes_flatness`, but of noise N(0, σ² wᵢ² + ε²) on weight i, ε = 10⁻³."""
@@ -83,7 +83,7 @@ def magnitude_pac_bayes_flatness(run: Run) -> Estimate:
     source=f"Jiang et al. 2019, Eq. 56; {_DZIUGAITE}",
     sign=1,
     cost="search",
-    invariances=("output scale",),
+    invariances=("logit scale",),
 )
 def magnitude_pac_bayes_initialisation(run: Run) -> Estimate:
     """√(v/m), v = ¼ Σᵢ ln[(ε² + (σ² + 1) ‖w − w₀‖²/d) / (ε² + σ² (wᵢ − w₀ᵢ)²)] + ln(m/σ) + 10.
@@ -99,7 +99,7 @@ def magnitude_pac_bayes_initialisation(run: Run) -> Estimate:
     source=f"Jiang et al. 2019, Eq. 57; {_DZIUGAITE}",
     sign=1,
     cost="search",
-    invariances=("output scale",),
+    invariances=("logit scale",),
 )
 def magnitude_pac_bayes_origin(run: Run) -> Estimate:
     """As `magnitude_pac_bayes_initialisation`, with ‖w‖² in the numerator; the denominator keeps w − w₀.

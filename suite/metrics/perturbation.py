@@ -65,7 +65,7 @@ def adaptive_uniform_sharpness(run: Run) -> Estimate:
     source=_AVERAGE,
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "logit scale", "last layer"),
 )
 def normalised_average_sharpness(run: Run) -> Estimate:
     """`adaptive_average_sharpness` of the network with logits centred and divided by their norm, input by input."""

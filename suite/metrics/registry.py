@@ -21,7 +21,7 @@ from suite.metrics.run import Run
 Value = float | Estimate
 Measure = Callable[[Run], Value | dict[str, Value]]
 Cost = Literal["free", "forward", "gradient", "search"]
-Invariance = Literal["rescaling", "reparametrisation", "output scale"]
+Invariance = Literal["rescaling", "reparametrisation", "logit scale", "last layer"]
 Optimizer = Literal["sgd", "adamw"]
 Origin = str | Path | None
 """Where a metric comes from: a module that an entry point names, a file, or this package (None)."""
@@ -51,8 +51,9 @@ class Metric:
         cost: beyond its probes, on each checkpoint: `free` reads what is there; `forward` evaluates the network up to a
             hundred times; `gradient` differentiates it; `search` does either many hundred times.
         invariances: what leaves it unchanged, as far as is known: `rescaling` of the layers of a ReLU network that
-            leaves the function as it is, any smooth `reparametrisation`, a positive factor on the logits
-            (`output scale`).
+            leaves the function as it is; any smooth `reparametrisation`; `logit scale`, a positive factor on the logits
+            with the weights as they are (what reads weights alone need not claim it); `last layer`, a positive factor
+            on the last layer's weights (and its biases).
         trivial: True for predictors that any real metric must beat.
         optimizers: those that it is defined for; with another the metric has no value, and that is no failure.
         fingerprint: hash of its function and of what that reaches, other modules of this package and the library of

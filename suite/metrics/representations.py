@@ -129,7 +129,7 @@ def mixup_share(run: Run) -> Estimate:
     source="Natekar & Sharma 2020 (consistency); Davies & Bouldin 1979",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def davies_bouldin_index(run: Run) -> float:
     """Davies–Bouldin index of what the output layer is given on the training set, by true class: small is well apart.
@@ -146,7 +146,7 @@ def davies_bouldin_index(run: Run) -> float:
     source="Natekar & Sharma 2020 (robustness), label-wise mixup",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "reparametrisation", "output scale"),
+    invariances=("rescaling", "reparametrisation", "logit scale", "last layer"),
 )
 def mixup_error(run: Run) -> Estimate:
     """1 − accuracy on midpoints ½ (x + x′) of training inputs of one class, averaged over the classes.
@@ -164,7 +164,7 @@ def mixup_error(run: Run) -> Estimate:
     source="Natekar & Sharma 2020, winning entry of PGDL, Jiang et al. 2020",
     sign=1,
     cost="forward",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "last layer"),
 )
 def davies_bouldin_mixup(run: Run) -> Estimate:
     """Davies–Bouldin index of the last hidden layer × (1 − accuracy on label-wise mixup)."""

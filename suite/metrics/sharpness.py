@@ -101,7 +101,7 @@ def adaptive_worst_case_linf(run: Run) -> Estimate:
     source=f"{_APGD}, logit normalisation",
     sign=1,
     cost="search",
-    invariances=("rescaling", "output scale"),
+    invariances=("rescaling", "logit scale", "last layer"),
 )
 def normalised_worst_case_linf(run: Run) -> Estimate:
     """`adaptive_worst_case_linf` of the network whose logits are centred and divided by their norm, input by input."""

@@ -179,8 +179,8 @@ def test_rescaling_of_relu_layers_leaves_what_says_so(name: str) -> None:
     assert value_of(name, changed(one, 3.0, 0.5, 1 / 1.5)) == pytest.approx(value_of(name, one), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", claimed("output scale"))
-def test_a_factor_on_the_logits_leaves_what_says_so(name: str) -> None:
+@pytest.mark.parametrize("name", claimed("last layer"))
+def test_a_factor_on_the_last_layer_leaves_what_says_so(name: str) -> None:
     one = fitted()
     assert value_of(name, changed(one, 1.0, 1.0, 7.0)) == pytest.approx(value_of(name, one), rel=1e-9)
 

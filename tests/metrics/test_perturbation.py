@@ -293,7 +293,7 @@ def twice(run: Run) -> Run:
 
 CLAIMS: dict[str, Callable[[Run], Run]] = {
     "rescaling": lambda run: rescaled(run, 8.0),  # a power of two, so that no rounding differs
-    "output scale": lambda run: louder(run, 8.0),
+    "logit scale": lambda run: louder(run, 8.0),
 }
 
 

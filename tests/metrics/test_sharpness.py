@@ -184,7 +184,7 @@ def test_what_claims_invariance_has_it_and_the_rest_does_not(name: str) -> None:
     value = value_of(name, run)
     # a power of two, so that no rounding differs
     assert (value_of(name, rescaled(run, 8.0)) == pytest.approx(value, rel=1e-6)) == ("rescaling" in claims)
-    assert (value_of(name, louder(run, 8.0)) == pytest.approx(value, rel=1e-6)) == ("output scale" in claims)
+    assert (value_of(name, louder(run, 8.0)) == pytest.approx(value, rel=1e-6)) == ("logit scale" in claims)
 
 
 def with_offsets(weights: Tensor, offsets: Tensor) -> Run:
