@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +29,11 @@ class Pairs:
     Attributes:
         agree: `M × T × P`, Σ sign(x_i − x_j) sign(y_i − y_j).
         metric: `M × P`, how many pairs the metric orders.
-        gap: `M × T × P`, how many pairs the gap orders that the metric has values for (`1 × T × P`: for all metrics).
         total: `T × P`, how many pairs the gap orders.
+        lacking: `L`, the metrics of which a value is missing.
+        gap: `L × T × P`, how many pairs the gap orders that the metric has values for; of the others: `total`.
+        tried: `L × T × P`, how many pairs the gap orders of which both values were tried.
+        tied: `L × T × P`, how many pairs the gap does not order that were tried and lack a value.
         few: `M`, whether fewer than `LEAST` networks have a value.
         first, second: `P`, the two clusters.
         most: no resample has more pairs of networks.
@@ -37,8 +41,11 @@ class Pairs:
 
     agree: Vector
     metric: Vector
-    gap: Vector
     total: Vector
+    lacking: NDArray[np.intp]
+    gap: Vector
+    tried: Vector
+    tied: Vector
     few: NDArray[np.bool_]
     first: Numbers
     second: Numbers
@@ -47,16 +54,16 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Draws:
-    """τ-b and τ-b times coverage in each of R resamples, both `M × T × R`.
+    """τ-b and what the metric scores in each of R resamples.
 
-    `tau` is NaN where the gap is constant among the networks with a value or these are too few, and 0 where only the
-    metric is constant (it predicts nothing). `covered` counts every pair without values as a coin toss, right or wrong
-    with equal chance: that is less than guessing the missing values would be worth, for a guess still falls on the
-    right side of the values that are extreme. It is NaN only where the gap is constant for everyone.
+    Attributes:
+        tau: `M × T × R`; NaN where the gap is constant among the networks with a value or these are too few, 0 where
+            only the metric is constant (it predicts nothing).
+        scores: `2 × M × T × R`, `worst_tau` read with + and read with −; NaN only where the gap is constant for all.
     """
 
     tau: Vector
-    covered: Vector
+    scores: Vector
 
 
 def pair_signs(x: Vector) -> Vector:
@@ -65,13 +72,49 @@ def pair_signs(x: Vector) -> Vector:
         return np.nan_to_num(np.sign(x[..., :, None] - x[..., None, :]))
 
 
-def count_pairs(x: Vector, y: Vector, numbers: Numbers) -> Pairs:
+def worst_tau(agree: Vector, metric: Vector, gap: Vector, tried: Vector, tied: Vector, total: Vector) -> Vector:
+    """What a metric scores: ± τ-b, where missing values could not have been worse, read with + and with −.
+
+    Every pair that was tried and lacks a value counts as the metric ordering it the wrong way round: W of those that
+    the gap orders. Of those that the gap does not order, the metric is taken to order all (they make τ-b smaller) where
+    the rest is right more often than wrong, and none elsewhere. That is the least τ-b over all that the metric could
+    have said of each such pair by itself, so a value more never lowers a score, and failing never raises one. A rule
+    of which the latter holds for every metric can be no milder than the worst the missing values could have been.
+
+    A pair of which a value was never tried (the task asks for no such probe there) says nothing, right or wrong: τ-b
+    is multiplied by the share of pairs that were tried.
+
+        (± agree − W) / √((metric + W + tied or 0) · tried) · tried / total,  W = tried − gap
+
+    Args:
+        agree: as in `Pairs`, of all metrics, summed; like all others of shapes that broadcast.
+        metric: how many pairs the metric orders.
+        gap: how many the gap orders that the metric has values for.
+        tried: how many the gap orders that were tried.
+        tied: how many the gap does not order that were tried and lack a value.
+        total: how many the gap orders.
+
+    Returns:
+        Of the signs + and −: `2 × …`; NaN where `total` is 0, 0 where there is nothing the metric orders.
+    """
+    wrong, read = tried - gap, []
+    for sign in (1, -1):
+        right = sign * agree - wrong
+        ordered = metric + wrong + np.where(right > 0, tied, 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            made = np.where(ordered == 0, 0.0, right * np.sqrt(tried) / np.sqrt(ordered) / total)
+        read.append(np.where(total == 0, np.nan, made))
+    return np.array(read)
+
+
+def count_pairs(x: Vector, y: Vector, numbers: Numbers, tried: NDArray[np.bool_] | None = None) -> Pairs:
     """Compare all pairs of networks.
 
     Args:
         x: metrics, `M × n`; what is not finite is missing.
         y: gaps, `T × n`, finite. Fewer than `LEAST` of them say nothing and count as constant.
         numbers: cluster (0 … k − 1) of each network.
+        tried: `M × n`, where the metric was asked for a value; None: everywhere.
     """
     y = y if y.shape[1] >= LEAST else np.zeros_like(y)
     order = np.argsort(numbers, kind="stable")
@@ -81,17 +124,29 @@ def count_pairs(x: Vector, y: Vector, numbers: Numbers) -> Pairs:
     fold = _Fold(starts, first, second)
     y_signs = pair_signs(y)
     known = np.isfinite(x)
-    total = fold(np.abs(y_signs))
+    asked = known | (np.ones_like(known) if tried is None else tried[:, order])
     agree = np.empty((len(x), len(y), len(first)))
     metric = np.empty((len(x), len(first)))
-    gap = total[None] if known.all() else np.broadcast_to(total, agree.shape).copy()
     for m, values in enumerate(x):
         signs = pair_signs(values)
         agree[m], metric[m] = fold(signs * y_signs), fold(np.abs(signs))
-        if not known[m].all():
-            gap[m] = fold(np.abs(y_signs) * np.outer(known[m], known[m]))
+    lacking = np.flatnonzero(~known.all(1))
+    missing = np.zeros((3, len(lacking), len(y), len(first)))
+    for row, one in enumerate(lacking):
+        missing[:, row] = _of_missing(np.abs(y_signs), known[one], asked[one], fold)
     most = (len(starts) * int(np.bincount(numbers).max(initial=0))) ** 2
-    return Pairs(agree, metric, gap, total, known.sum(1) < LEAST, first, second, most)
+    few = known.sum(1) < LEAST
+    gap, reached, tied = missing
+    return Pairs(agree, metric, fold(np.abs(y_signs)), lacking, gap, reached, tied, few, first, second, most)
+
+
+def _of_missing(
+    ordered: Vector, known: NDArray[np.bool_], asked: NDArray[np.bool_], fold: Callable[[Vector], Vector]
+) -> tuple[Vector, Vector, Vector]:
+    """`gap`, `tried` and `tied` of one metric; a network drawn twice is no pair."""
+    both, all_asked = np.outer(known, known), np.outer(asked, asked)
+    untied = (1 - ordered) * (all_asked & ~both & ~np.eye(len(known), dtype=bool))
+    return fold(ordered * both), fold(ordered * all_asked), fold(untied)
 
 
 @dataclass(frozen=True)
@@ -123,12 +178,14 @@ def draw_kendall(pairs: Pairs, counts: Vector, chosen: NDArray[np.bool_] | None 
         chosen: `P`, which pairs of clusters count; None: all.
     """
     chosen = np.ones(len(pairs.first), dtype=bool) if chosen is None else chosen
-    sums = (pairs.agree, pairs.metric[:, None], pairs.total[None], pairs.gap)
-    agree, metric, total, gap = _weighted(pairs, [part[..., chosen] for part in sums], counts, chosen)
+    sums = (pairs.agree, pairs.metric[:, None], pairs.total[None], pairs.gap, pairs.tried, pairs.tied)
+    agree, metric, total, *missing = _weighted(pairs, [part[..., chosen] for part in sums], counts, chosen)
+    gap, tried = np.broadcast_to(total, agree.shape).copy(), np.broadcast_to(total, agree.shape).copy()
+    tied = np.zeros_like(agree)
+    gap[pairs.lacking], tried[pairs.lacking], tied[pairs.lacking] = missing
     tau = tau_b(agree, metric, gap)
     tau[pairs.few] = np.nan
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return Draws(tau, np.nan_to_num(tau) * (gap / total))
+    return Draws(tau, worst_tau(agree, metric, gap, tried, tied, total))
 
 
 def tau_b(agree: Vector, metric: Vector, gap: Vector) -> Vector:

@@ -19,9 +19,10 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
     The score of a metric on a task is the mean over the task's targets of sign · τ, where the sign is the one its
     authors expect (a metric that correlates the wrong way round loses) and, for trivial predictors, the better one.
     Tasks weigh equally. A target, or a task, that cannot be scored (constant gap) is left out for all metrics alike.
-    Pairs of networks that a metric has no values for count as coin tosses (`coverage`): a task it has no value on at
-    all counts 0 in the mean, and shows none (NaN) in the task's column. `lacking` says whether a value is missing
-    anywhere. A metric without any value has no score and no rank.
+    Pairs of networks that lack a value that was tried count as ordered wrongly (`suite.ranking.correlation.worst_tau`):
+    a task on which every value failed counts −1, so that failing never raises a score. Where nothing was tried, because
+    the task asks for no probe of the metric's, it counts 0 in the mean, and shows none (NaN) in the task's column.
+    `lacking` says whether a value is missing anywhere. A metric without any value has no score and no rank.
 
     The interval is of the same mean over bootstrap replicates, drawn independently for each task. `beats_trivial`
     compares with the trivial predictor of the best score, replicate by replicate; it is empty for the trivial ones.
@@ -40,9 +41,9 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
     trivial = [name for name in names if overall.at[name, "trivial"]]
     best = max(trivial, key=lambda name: _mean(scores[name]), default=None)
     rows = {
-        name: _row(own, clusters, (0.0 if name in trivial else -1.0, 1.0))
+        name: _row(own, clusters, (0.0 if name in trivial and not _lacks(scored, name) else -1.0, 1.0))
         | {"beats_trivial": "" if best is None or name in trivial else _beats(own, scores[best], clusters)}
-        | {r.results.name: s.value for r, s in zip(scored, own, strict=True) if r.has_values(name)}
+        | {r.results.name: s.value for r, s in zip(scored, own, strict=True) if r.tried(name)}
         for name, own in scores.items()
     }
     tasks = [r.results.name for r in rankings]
@@ -53,7 +54,7 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
     overall = overall.join(pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns))
     overall = overall.astype(dict.fromkeys(("group", "rank_low", "rank_high"), "Int64"))
     overall["beats_trivial"] = overall["beats_trivial"].astype(object).fillna("")
-    overall["lacking"] = [any(r.lacks_values(str(name)) for r in scored) for name in overall.index]
+    overall["lacking"] = [_lacks(scored, str(name)) for name in overall.index]
     overall = overall.sort_values("score", ascending=False, kind="stable", na_position="last")
     ranks = pd.Series(np.arange(1, len(overall) + 1), overall.index, dtype="Int64")
     overall.insert(0, "rank", ranks.where(overall["score"].notna()))
@@ -61,9 +62,15 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
 
 
 def _on(ranking: TaskRanking, metric: str) -> Score:
-    """A metric's score on a task; 0 where it is missing."""
+    """A metric's score on a task; 0 where it was not tried, −1 where its metric was and this component never came."""
     some = next(iter(ranking.scores.values()))
-    return ranking.scores.get(metric, Score(0.0, np.zeros(len(some.replicates)), np.zeros(len(some.permuted))))
+    value = -1.0 if ranking.tried(metric) else 0.0
+    nothing = Score(value, np.full(len(some.replicates), value), np.full(len(some.permuted), value))
+    return ranking.scores.get(metric, nothing)
+
+
+def _lacks(rankings: list[TaskRanking], metric: str) -> bool:
+    return any(ranking.lacks_values(metric) for ranking in rankings)
 
 
 def _mean(scores: list[Score]) -> float:

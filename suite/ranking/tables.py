@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from suite.errors import BadInput
 
@@ -70,6 +71,18 @@ class TaskResults:
     def trivial(self, metric: str) -> bool:
         """Whether it is a trivial predictor."""
         return bool(self.metrics.at[metric, "trivial"])
+
+    def tried(self) -> NDArray[np.bool_]:
+        """Which metrics were asked for a value at which rows of `runs`, `M × n`: no row of values, no attempt.
+
+        A component was tried where any of its metric's was: what failed has a row without components.
+        """
+        whole = self.values["metric"].str.partition(".")[0]
+        rows = self.values[["run_id", "step"]].assign(whole=whole, tried=True).drop_duplicates()
+        table = rows.pivot(index=["run_id", "step"], columns="whole", values="tried")
+        points = pd.MultiIndex.from_frame(self.runs[["run_id", "step"]])
+        wholes = [str(name).partition(".")[0] for name in self.metrics.index]
+        return table.reindex(index=points, columns=wholes).notna().to_numpy().T
 
     def wide(self) -> pd.DataFrame:
         """`runs` with one column per metric (its name); NaN where a value is missing."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from suite.ranking import bootstrap, significance
 from suite.ranking.correlation import LEAST, Draws, Numbers, Pairs, Vector, count_pairs, defined_mean, draw_kendall
@@ -15,6 +17,9 @@ from suite.ranking.grid import grid_columns
 from suite.ranking.significance import holm, p_value
 from suite.ranking.tables import TaskResults
 from suite.ranking.within import Run, mean_over_runs, run_taus, runs_of
+
+_SIDE = {1: 0, -1: 1}
+"""Where scores that are read with either sign have the one read with this sign."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Score:
     Attributes:
         value: the score.
         replicates: the same of each bootstrap resample.
-        permuted: the same of each permutation of the gaps, read with the same sign.
+        permuted: the same of each permutation of the gaps (trajectories: of each flip of settings), read with the same
+            sign.
     """
 
     value: float
@@ -39,8 +45,9 @@ class TaskRanking:
     Attributes:
         results: what was ranked.
         rows: one per metric and target: tau, low, high, tau_all (no inclusion rule), n, failed, sign, score
-            (sign · τ · coverage), `p` (permutation p-value of the score) and `p_holm` (Holm's correction over the
-            metrics of the target); on grid tasks the columns of `suite.ranking.grid`.
+            (sign · τ with missing pairs ordered wrongly: `worst_tau`), `p` (permutation p-value of the score) and
+            `p_holm` (Holm's correction over the metrics of the target); on grid tasks the columns of
+            `suite.ranking.grid`.
         scores: of each metric, the mean over targets.
         clusters: how many settings (or runs) the intervals were made from.
         drawn: `settings` or `runs`.
@@ -95,6 +102,11 @@ class TaskRanking:
         """Whether the metric was measured on the task and has a value somewhere in it."""
         return self._known.get(metric, (False, True))[0]
 
+    def tried(self, metric: str) -> bool:
+        """Whether the metric, of which this may be a component, was asked for a value anywhere in the task."""
+        whole = metric.partition(".")[0]
+        return any(name.partition(".")[0] == whole for name in self.scores)
+
     def lacks_values(self, metric: str) -> bool:
         """Whether a value of the metric is missing somewhere, or all of them are."""
         return self._known.get(metric, (False, True))[1]
@@ -116,6 +128,8 @@ class _Sample:
     y: Vector
     numbers: Numbers
     drawn: str
+    tried: NDArray[np.bool_]
+    """Where metrics were asked for a value, `M × n`."""
     runs: list[Run] | None
     """Of trajectory tasks; None for grids."""
 
@@ -133,15 +147,22 @@ def rank_task(
     Grid tasks: τ-b over all included runs. Trajectory tasks: τ-b over the checkpoints of each run, then the mean over
     runs, as Tuci et al. 2026 do. Intervals by drawing settings again, the same draws for all metrics and targets:
     differences are paired, and the targets of a task, being gaps of the same runs, are not taken for independent.
-    p-values by permuting whole settings (grids), or by turning each setting's runs round in time (trajectories).
+    p-values by permuting whole settings (grids), or by flipping the sign of whole settings (trajectories).
+
+    One thread: the products are small, and threads that wait for one another made ranking eight times slower.
     """
+    with threadpool_limits(1, user_api="blas"):
+        return _ranked(results, resamples, permutations)
+
+
+def _ranked(results: TaskResults, resamples: int, permutations: int) -> TaskRanking:
     frame = results.wide()
-    sample = _sample(results, frame[results.included])
+    sample = _sample(results, frame, results.included)
     counts = bootstrap.cluster_counts(np.arange(sample.k), resamples, bootstrap.generator(results.name))
     counts = np.vstack([np.ones((1, sample.k)), counts])
-    pairs = None if sample.runs is not None else count_pairs(sample.x, sample.y, sample.numbers)
+    pairs = None if sample.runs is not None else count_pairs(sample.x, sample.y, sample.numbers, sample.tried)
     draws = _associate(sample, pairs, counts)
-    everyone = _sample(results, frame[results.usable])
+    everyone = _sample(results, frame, results.usable)
     tau_all = _associate(everyone, None, np.ones((1, everyone.k))).tau[..., 0]
     permuted = _permuted(results, sample, permutations)
     signs, scores = _scores(results, draws, permuted)
@@ -152,37 +173,39 @@ def rank_task(
     return TaskRanking(results, _table(results, rows), scores, sample.k, sample.drawn, left_out)
 
 
-def _sample(results: TaskResults, frame: pd.DataFrame) -> _Sample:
+def _sample(results: TaskResults, everything: pd.DataFrame, kept: pd.Series[bool]) -> _Sample:
+    frame, tried = everything[kept], results.tried()[:, kept.to_numpy()]
     metrics = [str(name) for name in results.metrics.index]
     within = results.kind == "trajectory"
     points = frame.drop_duplicates("run_id") if within else frame
     numbers, drawn = bootstrap.clusters(points, results.hyperparameters)
     x, y = frame[metrics].to_numpy(float).T, frame[results.targets].to_numpy(float).T
-    return _Sample(frame, x, y, numbers, drawn, runs_of(frame, metrics, results.targets) if within else None)
+    runs = runs_of(frame, metrics, results.targets, tried) if within else None
+    return _Sample(frame, x, y, numbers, drawn, tried, runs)
 
 
 def _associate(sample: _Sample, pairs: Pairs | None, counts: Vector) -> Draws:
-    """τ in each row of `counts` (how often each cluster occurs), `M × T × R`; NaN where there is nothing."""
+    """τ and scores in each row of `counts` (how often each cluster occurs); NaN where there is nothing."""
     if not sample.k:
         nothing = np.full((len(sample.x), len(sample.y), len(counts)), np.nan)
-        return Draws(nothing, nothing)
+        return Draws(nothing, np.array([nothing, nothing]))
     if sample.runs is not None:
         each = run_taus(sample.runs)
         drawn = counts[:, sample.numbers]
-        # where τ is not defined though the gap varies, nothing is covered: coin tosses, 0
-        return Draws(mean_over_runs(each.tau, drawn), mean_over_runs(each.covered, drawn))
-    return draw_kendall(pairs or count_pairs(sample.x, sample.y, sample.numbers), counts)
+        return Draws(mean_over_runs(each.tau, drawn), mean_over_runs(each.scores, drawn))
+    return draw_kendall(pairs or count_pairs(sample.x, sample.y, sample.numbers, sample.tried), counts)
 
 
 def _permuted(results: TaskResults, sample: _Sample, permutations: int) -> Vector:
-    """τ times coverage under permutation, `M × T × P`; NaN where there is nothing."""
+    """Scores under the null, `2 × M × T × P`, read with + and with −; NaN where there is nothing."""
     if not sample.k:
-        return np.full((len(sample.x), len(sample.y), permutations), np.nan)
+        return np.full((2, len(sample.x), len(sample.y), permutations), np.nan)
     random = bootstrap.generator(results.name, "permutations")
     if sample.runs is not None:
-        return significance.shifted_kendall(sample.runs, sample.numbers, permutations, random)
+        flips = significance.sign_flips(sample.k, permutations, random)
+        return significance.flipped_scores(run_taus(sample.runs).scores, sample.numbers, flips)
     orders = significance.cluster_permutations(sample.numbers, permutations, random)
-    return significance.permuted_kendall(sample.x, sample.y, orders)
+    return significance.permuted_kendall(sample.x, sample.y, orders, sample.tried)
 
 
 def _scores(results: TaskResults, draws: Draws, permuted: Vector) -> tuple[dict[str, int], dict[str, Score]]:
@@ -192,17 +215,17 @@ def _scores(results: TaskResults, draws: Draws, permuted: Vector) -> tuple[dict[
     given its better sign, on each task and in each resample anew. That flatters it a little, and is meant to. It is
     given it in each permutation too: its p-value is two-sided.
     """
-    covered = defined_mean(draws.covered.swapaxes(0, 1))
-    chance = defined_mean(permuted.swapaxes(0, 1))
+    read = defined_mean(np.moveaxis(draws.scores, 2, 0))
+    chance = defined_mean(np.moveaxis(permuted, 2, 0))
     signs, scores = {}, {}
     for m, metric in enumerate(map(str, results.metrics.index)):
-        value = float(covered[m, 0])
         if results.trivial(metric):
-            signs[metric] = -1 if value < 0 else 1
-            scores[metric] = Score(abs(value), np.abs(covered[m, 1:]), np.abs(chance[m]))
+            signs[metric] = -1 if read[1, m, 0] > read[0, m, 0] else 1
+            own, null = read[:, m].max(0), chance[:, m].max(0)
         else:
-            sign = signs[metric] = results.sign(metric)
-            scores[metric] = Score(sign * value, sign * covered[m, 1:], sign * chance[m])
+            signs[metric] = results.sign(metric)
+            own, null = read[_SIDE[signs[metric]], m], chance[_SIDE[signs[metric]], m]
+        scores[metric] = Score(float(own[0]), own[1:], null)
     return signs, scores
 
 
@@ -212,7 +235,8 @@ def _described(results: TaskResults, sample: _Sample, draws: Draws, signs: dict[
     low, high = bootstrap.intervals(draws.tau, sample.k)
     sign = np.repeat(np.array([*signs.values()], dtype=int)[:, None], targets, axis=1)
     known = np.repeat(np.isfinite(sample.x).sum(1)[:, None], targets, axis=1)
-    found = {"sign": sign, "score": sign * draws.covered[..., 0], "tau": draws.tau[..., 0], "low": low, "high": high}
+    score = np.where(sign > 0, draws.scores[0, ..., 0], draws.scores[1, ..., 0])
+    found = {"sign": sign, "score": score, "tau": draws.tau[..., 0], "low": low, "high": high}
     found |= {"n": known, "failed": sample.x.shape[1] - known}
     return found
 
@@ -224,10 +248,8 @@ def _tested(results: TaskResults, draws: Draws, permuted: Vector, signs: dict[st
         for t in range(len(results.targets)):
             if np.isnan(draws.tau[m, t, 0]):
                 continue
-            value, chance = draws.covered[m, t, 0], permuted[m, t]
-            trivial = results.trivial(metric)
-            sign = signs[metric]
-            p[m, t] = p_value(abs(value), np.abs(chance)) if trivial else p_value(sign * value, sign * chance)
+            sides = [0, 1] if results.trivial(metric) else [_SIDE[signs[metric]]]
+            p[m, t] = p_value(draws.scores[sides, m, t, 0].max(), permuted[sides, m, t].max(0))
     return {"p": p, "p_holm": np.array([holm(column) for column in p.T]).T.reshape(p.shape)}
 
 

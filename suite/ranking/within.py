@@ -6,38 +6,42 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from suite.ranking.correlation import Draws, Numbers, Vector, count_pairs, defined_mean, draw_kendall
+from suite.ranking.correlation import Draws, Vector, count_pairs, draw_kendall
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's checkpoints: metrics `M × t`, gaps `T × t`."""
+    """One run's checkpoints: metrics `M × t`, gaps `T × t`; where metrics were tried, `M × t` (None: everywhere)."""
 
     x: Vector
     y: Vector
+    tried: NDArray[np.bool_] | None = None
 
 
-def runs_of(frame: pd.DataFrame, metrics: list[str], targets: list[str]) -> list[Run]:
-    """The runs, in the order of their first rows."""
-    parts = [part for _, part in frame.groupby("run_id", sort=False)]
-    return [Run(part[metrics].to_numpy(float).T, part[targets].to_numpy(float).T) for part in parts]
+def runs_of(frame: pd.DataFrame, metrics: list[str], targets: list[str], tried: NDArray[np.bool_]) -> list[Run]:
+    """The runs, in the order of their first rows; `tried` is `M × n`, of the frame's rows."""
+    parts = frame.groupby("run_id", sort=False).indices
+    x, y = frame[metrics].to_numpy(float).T, frame[targets].to_numpy(float).T
+    rows = [parts[run] for run in frame["run_id"].unique()]
+    return [Run(x[:, own], y[:, own], tried[:, own]) for own in rows]
 
 
 def run_taus(runs: list[Run]) -> Draws:
-    """τ, and τ times coverage, of each run: `runs × M × T`."""
+    """τ, `runs × M × T`, and scores read with either sign, `runs × 2 × M × T`, of each run."""
     draws = []
     for run in runs:
         numbers = np.arange(run.x.shape[1])
-        draws.append(draw_kendall(count_pairs(run.x, run.y, numbers), np.ones((1, len(numbers)))))
-    return Draws(np.array([d.tau[..., 0] for d in draws]), np.array([d.covered[..., 0] for d in draws]))
+        draws.append(draw_kendall(count_pairs(run.x, run.y, numbers, run.tried), np.ones((1, len(numbers)))))
+    return Draws(np.array([d.tau[..., 0] for d in draws]), np.array([d.scores[..., 0] for d in draws]))
 
 
 def mean_over_runs(taus: Vector, counts: Vector) -> Vector:
-    """Mean of what is defined in each resample of runs: `runs × M × T` to `M × T × R`.
+    """Mean of what is defined in each resample of runs: `runs × …` to `… × R`.
 
     Args:
-        taus: one per run, metric and gap.
+        taus: one per run and whatever else.
         counts: `R × runs`.
     """
     defined = np.isfinite(taus)
@@ -45,26 +49,3 @@ def mean_over_runs(taus: Vector, counts: Vector) -> Vector:
         sums = np.tensordot(np.where(defined, taus, 0.0), counts, (0, 1))
         mean: Vector = sums / np.tensordot(defined.astype(float), counts, (0, 1))
     return mean
-
-
-def shifts(runs: list[Run], numbers: Numbers, uniform: Vector) -> list[Numbers]:
-    """How far each run is turned round in each permutation: the runs of a setting by the same share of their length.
-
-    Args:
-        runs: the runs.
-        numbers: cluster of each run.
-        uniform: `P × k`, in [0, 1).
-    """
-    return [(uniform[:, number] * run.x.shape[1]).astype(int) for run, number in zip(runs, numbers, strict=True)]
-
-
-def turned(run: Run) -> Numbers:
-    """Every circular shift of a run's checkpoints, `t × t`: row s holds the positions turned by s."""
-    t = run.x.shape[1]
-    turns: Numbers = (np.arange(t) + np.arange(t)[:, None]) % max(t, 1)
-    return turns
-
-
-def turned_mean(tables: list[Vector], turns: list[Numbers]) -> Vector:
-    """Mean over runs of each run's value at its shift: tables `M × T × t` and shifts `P` to `M × T × P`."""
-    return defined_mean(np.array([table[..., turn] for table, turn in zip(tables, turns, strict=True)]))

@@ -38,25 +38,31 @@ _READING = """\
 - **Score**: the mean over tasks of sign × τ, where τ is Kendall's τ-b between the metric and the gap and the sign is
   the one its authors expect. +1: the metric orders all networks as their gaps do; 0: no better than chance; below 0: it
   orders them the wrong way round. Tasks weigh equally, and so do a task's targets.
-- **Failures**: a pair of networks of which one has no value counts as a coin toss: τ is multiplied by the share of the
-  other pairs. Failing is worth less than guessing. A metric with values missing is marked †; a task it has none on at
-  all shows – and counts 0 in the mean; without any value it has no rank.
-- **A task's tables** are in the order of their first column: score = sign × τ × the share of pairs with values. τ is
-  shown as it is: with sign −, the metric is expected to be large where the gap is small, and a negative τ is good.
+- **Failures**: a pair of networks of which one was tried and has no value counts as ordered the wrong way round, so no
+  metric ever gains by failing: a value fewer never raises a score. A metric that failed on all of a task scores −1
+  there, also where it is not defined for such networks. Where the task asks for no probe that it reads, nothing was
+  tried: – is shown, and 0 counts in the mean. A metric with values missing is marked †; without any value it has no
+  rank.
+- **A task's tables** are in the order of their first column: score = sign × τ, failed pairs ordered wrongly (see
+  Failures). τ is shown as it is, over the networks with a value: with sign −, the metric is expected to be large where
+  the gap is small, and a negative τ is good.
 - **Trivial predictors** are marked ○. They have no authors to say which way they should go, so each gets the sign that
   suits it better (one for all targets of a task), task by task and resample by resample: their scores on a task are
-  never negative, and even a random number scores a little above 0. *Beats trivial* compares a metric, on the same
-  resamples, with the trivial predictor of the best score: a metric that does not beat it has explained nothing yet.
-  What a task does not vary scores 0 on it by construction. On trajectory tasks, where networks are compared along a
-  run, that holds of the learning rate, the batch size, η / b and the weight decay, and pulls their means down; it does
-  not hold of the number of steps, the training loss and the distance from initialisation. Each task says what it does
-  not vary.
+  never negative where no value is missing, and even a random number scores a little above 0. *Beats trivial* compares a
+  metric, on the same resamples, with the trivial predictor of the best score: a metric that does not beat it has
+  explained nothing yet. What a task does not vary scores 0 on it by construction. On trajectory tasks, where networks
+  are compared along a run, that holds of the learning rate, the batch size, η / b and the weight decay, and pulls their
+  means down; it does not hold of the number of steps, the training loss and the distance from initialisation. Each task
+  says what it does not vary.
 - **Brackets** are 95 % intervals: the bootstrap's standard error times Student's t. Settings of the hyperparameters are
   drawn again with all their seeds (runs, where there is a single setting), because seeds of one setting are not
-  independent evidence; k settings give k − 1 degrees of freedom, so few settings give wide intervals.
+  independent evidence; k settings give k − 1 degrees of freedom, so few settings give wide intervals. They are about
+  the values of the hyperparameters that were tried: where learning rate and batch size dominate, an interval holds what
+  other values would give only about 84 % of the time.
 - **p** is the chance of a score as good from a metric that has nothing to do with the gap: settings are permuted with
-  all their seeds (along runs, shifted in a circle), one-sided with the metric's sign, two-sided for trivial predictors,
-  and corrected for the number of metrics by Holm's method: below 0.05 is a finding.
+  all their seeds (on trajectory tasks: τ of a whole setting changes its sign), one-sided with the metric's sign,
+  two-sided for trivial predictors, and corrected for the number of metrics by Holm's method: below 0.05 is a finding.
+  On a trajectory task k settings give no p below 1 / 2ᵏ before correction (four: 1/16): four find nothing.
 - **Group**: metrics of one group cannot be told apart from its leader by their paired resamples (Holm's correction
   again). **Ranks**: where a metric came in 95 % of the resamples.
 - **Echo of**: with that hyperparameter held fixed (pairs of networks that share it), nothing certain is left of the

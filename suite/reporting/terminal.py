@@ -61,7 +61,7 @@ def _notes(board: Board) -> list[str]:
         )
     if board.overall["lacking"].any():
         notes.append(
-            f"{LACKING} values are missing: those pairs of networks count as coin tosses, a task without any value as 0"
+            f"{LACKING} values are missing: those pairs of networks count as ordered wrongly, a task of failures as −1"
         )
     if few := [f"{t.clusters} {t.drawn} in {t.results.name}" for t in board.tasks if t.scored and t.clusters < FEW]:
         notes.append(f"Read the intervals as rough: there are only {', '.join(few)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from suite.ranking.correlation import Vector, count_pairs, draw_kendall
 from suite.ranking.granulated import draw_granulated, other_settings
@@ -18,9 +19,10 @@ def weighted_kendall(x: Vector, y: Vector, counts: Vector) -> Vector:
     return draw_kendall(count_pairs(x[None], y[None], np.arange(len(x))), counts).tau[0, 0]
 
 
-def covered(x: Vector, y: Vector, counts: Vector) -> Vector:
-    """τ-b times coverage."""
-    return draw_kendall(count_pairs(x[None], y[None], np.arange(len(x))), counts).covered[0, 0]
+def scored(x: Vector, y: Vector, counts: Vector, tried: NDArray[np.bool_] | None = None) -> Vector:
+    """The scores read with + and with −, `2 × R`."""
+    asked = None if tried is None else tried[None]
+    return draw_kendall(count_pairs(x[None], y[None], np.arange(len(x)), asked), counts).scores[:, 0, 0]
 
 
 def granulated(

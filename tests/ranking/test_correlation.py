@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import combinations, product
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from suite.ranking.bootstrap import cluster_counts
 from suite.ranking.correlation import count_pairs, draw_kendall
-from tests.ranking.single import covered, granulated, kendall, weighted_kendall
+from suite.ranking.significance import permuted_kendall
+from tests.ranking.single import granulated, kendall, scored, weighted_kendall
 
 
 def test_kendall_is_scipys_with_ties() -> None:
@@ -78,7 +83,8 @@ def test_clusters_of_many_metrics_at_once_are_each_alone() -> None:
         for t in range(2):
             if m != 2:
                 assert draws.tau[m, t] == pytest.approx(weighted_kendall(x[m], y[t], counts[:, numbers]), abs=1e-12)
-            assert draws.covered[m, t] == pytest.approx(covered(x[m], y[t], counts[:, numbers]), abs=1e-12)
+            single = scored(x[m], y[t], counts[:, numbers])
+            assert draws.scores[:, m, t] == pytest.approx(single, abs=1e-12)
 
 
 def test_resampled_psi_is_the_mean_of_scipys_taus() -> None:
@@ -94,21 +100,76 @@ def test_resampled_psi_is_the_mean_of_scipys_taus() -> None:
         assert value == pytest.approx(np.nanmean(taus), abs=1e-12)
 
 
-def test_failing_is_worth_less_than_guessing() -> None:
-    random = np.random.default_rng(4)
-    y = random.normal(size=20)
-    x = y + 0.3 * random.normal(size=20)
-    x[:8] = np.nan
-    score = covered(x, y, np.ones((1, 20)))[0]
-    assert score == pytest.approx(kendall(x, y) * 12 * 11 / (20 * 19))
-    guesses = []
-    for _ in range(500):
-        guessed = x.copy()
-        guessed[:8] = random.choice(x[8:], size=8)
-        guesses.append(kendalltau(guessed, y).statistic)
-    assert 0 < score < np.mean(guesses)
+def _by_hand(x: list[float], y: list[float], sign: int, tried: list[bool] | None = None) -> float:
+    """The least sign · τ-b over all that could be said of each missing pair by itself, tried one after another."""
+    pairs = list(combinations(range(len(x)), 2))
+    asked = [p for p in pairs if tried is None or (tried[p[0]] and tried[p[1]])]
+    ordered = [sign * np.sign(y[i] - y[j]) for i, j in asked]
+    said = [np.sign(x[i] - x[j]) for i, j in asked]
+    total, reached = sum(y[i] != y[j] for i, j in pairs), sum(g != 0 for g in ordered)
+    least = np.inf
+    for guess in product([-1, 0, 1], repeat=int(np.isnan(said).sum())):
+        left = iter(guess)
+        full = [next(left) if np.isnan(s) else s for s in said]
+        agree, metric = sum(s * g for s, g in zip(full, ordered, strict=True)), sum(s != 0 for s in full)
+        least = min(least, agree / np.sqrt(metric * reached) if metric and reached else 0.0)
+    return float(least * reached / total)
 
 
-def test_coverage_has_nothing_to_cover_where_the_gap_is_constant() -> None:
-    assert np.isnan(covered(np.arange(4.0), np.ones(4), np.ones((1, 4)))).all()
-    assert np.isnan(covered(np.arange(2.0), np.arange(2.0), np.ones((1, 2)))).all()
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_missing_value_is_the_worst_that_could_be_said_of_its_pairs(sign: int) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(25):
+        x, y = random.integers(0, 3, 5).astype(float), random.integers(0, 4, 5).astype(float)
+        y[:2], x[random.integers(5)] = (0, 3), np.nan
+        x[random.integers(5)] = np.nan
+        tried = np.isfinite(x) | (random.random(5) < 0.5)
+        found = scored(x, y, np.ones((1, 5)), tried)[0 if sign > 0 else 1, 0]
+        assert found == pytest.approx(_by_hand(x.tolist(), y.tolist(), sign, tried.tolist()), abs=1e-12)
+
+
+_VALUES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 3)), min_size=3, max_size=9)
+
+
+@given(rows=_VALUES, missing=st.sets(st.integers(0, 8)), dropped=st.integers(0, 8), sign=st.sampled_from([0, 1]))
+def test_dropping_a_value_never_raises_the_score(
+    rows: list[tuple[int, int, int]], missing: set[int], dropped: int, sign: int
+) -> None:
+    """Of the data, of every resample, and of what permutations are compared with."""
+    x, y, times = np.array(rows, dtype=float).T
+    assume(len(np.unique(y)) > 1)
+    x[[n for n in missing if n < len(x)]] = np.nan
+    fewer = x.copy()
+    fewer[dropped % len(x)] = np.nan
+    counts = np.array([np.ones(len(x)), times])
+    before, after = scored(x, y, counts)[sign], scored(fewer, y, counts)[sign]
+    assert (np.isnan(before) == np.isnan(after)).all()
+    assert (np.nan_to_num(after) <= np.nan_to_num(before) + 1e-12).all()
+    orders = np.array([np.arange(len(x)), np.roll(np.arange(len(x)), 1)])
+    both = permuted_kendall(np.array([x, fewer]), y[None], orders)[sign, :, 0]
+    assert (both[1] <= both[0] + 1e-12).all()
+    assert both[:, 0] == pytest.approx([before[0], after[0]], abs=1e-6)
+
+
+def test_an_anti_predictive_metric_gains_nothing_where_it_fails() -> None:
+    # right on twelve networks and the last, the wrong way round on seven; as coin tosses, failing paid
+    y = np.arange(20.0)
+    x = np.where((y < 12) | (y == 19), y, -y)
+    failing = np.where(y < 12, x, np.nan)
+    whole, failed = (scored(values, y, np.ones((1, 20)))[0, 0] for values in (x, failing))
+    assert whole == pytest.approx((66 + 19 - 105) / 190)
+    assert failed == pytest.approx((66 - 124) / 190)
+    assert kendall(failing, y) * 66 / 190 > whole
+
+
+def test_where_every_value_failed_the_score_is_that_of_the_wrong_way_round() -> None:
+    y = np.array([1.0, 2, 2, 3])
+    nothing = np.full(4, np.nan)
+    assert scored(nothing, y, np.ones((1, 4))).tolist() == [[-1], [-1]]
+    # and where none was tried it is none
+    assert scored(nothing, y, np.ones((1, 4)), np.zeros(4, dtype=bool)).tolist() == [[0], [0]]
+
+
+def test_a_constant_gap_scores_nobody() -> None:
+    assert np.isnan(scored(np.arange(4.0), np.ones(4), np.ones((1, 4)))).all()
+    assert np.isnan(scored(np.arange(2.0), np.arange(2.0), np.ones((1, 2)))).all()

@@ -75,7 +75,7 @@ def test_a_null_metric_is_alone_in_the_first_group_no_more_often_than_it_should(
             shared = np.repeat(random.normal(size=(7, 9)), 2, axis=1) + 0.3 * random.normal(size=(7, 18))
             shared[0] += better * shared[6]
             counts = np.vstack([np.ones((1, 9)), cluster_counts(np.arange(9), 150, random)])
-            draws = draw_kendall(count_pairs(shared[:6], shared[6:], numbers), counts).covered[:, 0]
+            draws = draw_kendall(count_pairs(shared[:6], shared[6:], numbers), counts).scores[0, :, 0]
             values.append(draws[:, 0])
             replicates.append(draws[:, 1:])
         found = group(Scored(np.array(values), replicates, [9, 9]))

@@ -90,8 +90,8 @@ def test_a_metric_without_values_is_a_dash_and_marked(place: Path) -> None:
             path = place / "results" / task / "values" / f"{metric}.csv"
             pd.read_csv(path).assign(value=np.nan, status="failed", reason="RuntimeError: no").to_csv(path, index=False)
     rows = {cells[1]: cells for cells in _cells(_said(place, 160))}
-    assert rows["Oracle"][2:4] == ["†", "+0.50"]
-    assert rows["Oracle"][-2:] == ["–", "+1.00"]
+    assert rows["Oracle"][2:4] == ["†", "0.00"]
+    assert rows["Oracle"][-2:] == ["−1.00", "+1.00"]
     assert rows["Noise"] == ["–", "Noise", "†", "–", "", "", "–", "–"]
     page = (place / "leaderboard.md").read_text()
     assert "| – | Noise † | **–** |" in page
