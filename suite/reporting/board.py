@@ -55,8 +55,8 @@ class Board:
 
     @property
     def unshown(self) -> int:
-        """How many metrics with a score are not among the leaders."""
-        return int(self.overall["score"].notna().sum()) - len(self.leaders)
+        """How many metrics are not among the leaders, those without any value included."""
+        return len(self.overall) - len(self.leaders)
 
     @property
     def in_short(self) -> str:

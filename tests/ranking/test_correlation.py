@@ -162,6 +162,13 @@ def test_an_anti_predictive_metric_gains_nothing_where_it_fails() -> None:
     assert kendall(failing, y) * 66 / 190 > whole
 
 
+def test_a_missing_pair_that_the_gap_ties_is_no_help() -> None:
+    # left out of τ-b's norm, it would make up for the pairs that are ordered wrongly
+    y = np.array([0.0, 1, 2, 3, 4, 4])
+    x = np.array([0.0, 1, 2, 3, 4, np.nan])
+    assert scored(x, y, np.ones((1, 6)))[:, 0] == pytest.approx([(10 - 4) / np.sqrt(15 * 14), -1])
+
+
 def test_where_every_value_failed_the_score_is_that_of_the_wrong_way_round() -> None:
     y = np.array([1.0, 2, 2, 3])
     nothing = np.full(4, np.nan)
