@@ -6,11 +6,14 @@ past its limit or dies is an outcome like any other and touches nothing else.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import multiprocessing
 import os
 import pickle
 import queue
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -19,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -34,6 +38,8 @@ UNUSABLE_PROCESS = 87
 """Exit code of a worker in which what a job did to the process could not be undone."""
 
 _LOOK_SECONDS = 0.2
+_SUBREAPER = 36  # of prctl(2)
+_END_SECONDS = 5.0
 _STARTED = 1e-9
 """The fraction done of a job that has begun, and twice that once it has reported that nothing is done; 0 until then."""
 
@@ -77,7 +83,10 @@ class Outcome:
 class LocalExecutor:
     """Worker processes on this machine, started with the first job and kept from one `map` to the next.
 
-    Use it as a context manager. What its workers leave among their temporary files goes with it.
+    Use it as a context manager. What its workers leave among their temporary files goes with it, and so do, on Linux,
+    the processes that they leave behind: a moment after their worker was killed or died, if jobs go on, and at the
+    latest by `renew` and at the end. They are told by their session: until then this process may begin none of its own
+    in another session than its own.
 
     Args:
         workers: how many; one for each device, or one for each core.
@@ -94,21 +103,27 @@ class LocalExecutor:
         self._processes = self._context.RawArray("l", len(self._fractions))
         # taken from the left, given back on the right: the slot of a job that is being killed rests before it is reused
         self._free = deque(range(len(self._fractions)))
+        self._orphans = _Orphans()
+        self._ending: set[int] = set()  # workers that are being killed, or were just alive
         self._pool = self._new_pool()
 
     def __enter__(self) -> LocalExecutor:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        self._end_workers()
+        self._orphans.close()
         self._folder.cleanup()
 
     def renew(self) -> None:
         """End the workers: the next job starts new ones, in which nothing is left of what ran before."""
+        self._end_workers()
+        self._pool = self._new_pool()
+
+    def _end_workers(self) -> None:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
-        self._pool = self._new_pool()
+        self._orphans.end()
 
     def map(
         self,
@@ -135,14 +150,24 @@ class LocalExecutor:
                 looked = time.monotonic()
                 for number, one in running.items():
                     fractions[number] = one.look()
+                self._look_after()
                 if tick:
                     tick(fractions)
             if number_or_none is not None:
                 done = running.pop(number_or_none)
                 outcome = done.outcome()
                 fractions[number_or_none] = 1.0
+                if outcome.status in ("timeout", "died"):
+                    self._ending.add(self._processes[done.slot])
                 self._free.append(done.slot)
                 yield outcome
+
+    def _look_after(self) -> None:
+        """End what workers left behind that are gone by now."""
+        gone = {process for process in self._ending if not _exists(process)}
+        if gone:
+            self._ending -= gone
+            self._orphans.end()
 
     def _start(self, job: Job, number: int, ended: queue.Queue[int]) -> _Running:
         slot = self._free.popleft()
@@ -160,6 +185,64 @@ class LocalExecutor:
             initializer=_prepare,
             initargs=(os.getpid(), self._fractions, self._processes, self._environment),
         )
+
+
+class _Orphans:
+    """Processes that workers left behind, which come to this process on Linux (elsewhere init has them)."""
+
+    _users = 0  # the executors that there are in this process now
+
+    def __init__(self) -> None:
+        self._before = children()
+        self._let(+1)
+
+    @classmethod
+    def _let(cls, change: int) -> None:
+        cls._users += change
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_SUBREAPER, int(cls._users > 0), 0, 0, 0)
+
+    def close(self) -> None:
+        """Leave them to init from now on, as it was."""
+        self._let(-1)
+
+    def end(self) -> None:
+        """Kill them, and those that come to this process by that."""
+        until = time.monotonic() + _END_SECONDS
+        while (found := self._found()) and time.monotonic() < until:
+            for process in found:
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(process, signal.SIGKILL)
+                    os.waitpid(process, os.WNOHANG)
+            time.sleep(0.01)
+
+    def _found(self) -> set[int]:
+        mine, own = children() - self._before, os.getsid(0)
+        workers = {process.pid for process in multiprocessing.active_children()}  # after `mine`: new ones are not in it
+        return {process for process in mine - workers if _session(process) not in (None, own)}
+
+
+def children() -> set[int]:
+    """This process's children, those that have ended among them; none where that cannot be told."""
+    if sys.platform != "linux":
+        return set()
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return set()  # the usual case of a worker, in one call
+    found = set()
+    for process in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            if int(process.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(process.parent.name))
+    return found
+
+
+def _session(process: int) -> int | None:
+    try:
+        return os.getsid(process)
+    except ProcessLookupError:
+        return None
 
 
 @dataclass
@@ -243,12 +326,13 @@ _processes: Any = None
 
 
 def _prepare(parent: int, fractions: Any, processes: Any, environment: dict[str, str]) -> None:
-    """In a new worker: leave Ctrl-C to the driver, and do not outlive it."""
+    """In a new worker: leave Ctrl-C to the driver, do not outlive it, and begin a session that tells what it leaves."""
     global _fractions, _processes  # one pair per worker process, set once at its start
     _fractions, _processes = fractions, processes
     os.environ.update(environment)
     tempfile.tempdir = environment["TMPDIR"]  # said outright: where that is gone, Python would choose another
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setsid()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -47,6 +48,31 @@ def leave(progress: Progress) -> None:
 
 def interrupt(progress: Progress) -> None:
     raise KeyboardInterrupt
+
+
+def begin_others(note: str) -> None:
+    """A process in the worker's session, one in a session of its own, and one that this one begins."""
+    ordinary = subprocess.Popen(["sleep", "600"])
+    apart = subprocess.Popen(["sh", "-c", f"sleep 600 & echo $! >> {note}; sleep 600"], start_new_session=True)
+    while not Path(note).exists() or not Path(note).read_text().endswith("\n"):
+        time.sleep(0.01)
+    with Path(note).open("a") as file:
+        file.write(f"{ordinary.pid}\n{apart.pid}\n")
+
+
+def hang_beside_others(note: str, progress: Progress) -> None:
+    begin_others(note)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hang(progress)
+
+
+def die_beside_others(note: str, progress: Progress) -> None:
+    begin_others(note)
+    die(progress)
+
+
+def return_beside_others(note: str, progress: Progress) -> None:
+    begin_others(note)
 
 
 class UnprintableError(Exception):
@@ -246,6 +272,41 @@ def test_workers_do_not_outlive_a_killed_driver() -> None:
         if not alive(worker):
             return
     raise AssertionError(f"worker {worker} is still there")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are init's")
+@pytest.mark.parametrize("status", ["timeout", "died", "ok"])
+def test_what_a_worker_left_behind_ends_with_it_and_nothing_else_does(tmp_path: Path, status: str) -> None:
+    note = tmp_path / "note"
+    function = {"timeout": hang_beside_others, "died": die_beside_others, "ok": return_beside_others}[status]
+    earlier = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    with LocalExecutor(2) as executor:
+        mine = subprocess.Popen(["sleep", "60"])
+        assert one(executor, Job("g", function, (str(note),), limit=1.0)).status == status
+        if status == "ok":
+            executor.renew()
+        assert one(executor, Job("g", half_way, ())).status == "ok"
+        left = [int(line) for line in note.read_text().split()]
+        assert len(left) == 3
+        assert status == "timeout" or not any(alive(process) for process in left)
+    assert not any(alive(process) for process in left)
+    for process in (earlier, mine):
+        assert process.poll() is None
+        process.kill()
+        process.wait()
+
+
+def test_only_while_it_is_there_does_an_executor_adopt() -> None:
+    found = ctypes.c_int()
+
+    def adopts() -> bool:
+        ctypes.CDLL(None).prctl(37, ctypes.byref(found), 0, 0, 0)
+        return bool(found.value)
+
+    before = adopts()
+    with LocalExecutor(1), LocalExecutor(1):
+        assert adopts() or sys.platform != "linux"
+    assert adopts() == before
 
 
 def alive(pid: int) -> bool:

@@ -26,11 +26,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from suite.executors import UNUSABLE_PROCESS
+from suite.executors import UNUSABLE_PROCESS, children
 
 _PROCESS = Path("/proc/self")
 _HIDDEN = ("SUITE_DATA_DIR", "SUITE_HOME", "OLDPWD")
 _DEATH_SIGNAL, _SUBREAPER = 1, 36  # of prctl(2)
+
+_KEPT = {
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TERM", "PWD", "TMPDIR", "TEMP", "TMP"),
+    *("LD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "XDG_CACHE_HOME", "MPLCONFIGDIR"),
+    *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
+    *_HIDDEN,
+}
+_KEPT_PREFIXES = (
+    *("LC_", "PYTHON", "TORCH_", "PYTORCH_", "CUDA_", "CUBLAS_", "CUDNN_", "NCCL_"),
+    *("OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "GOMP_", "KMP_", "BLIS_", "VECLIB_"),
+    *("COVERAGE_", "COV_CORE_", "PYTEST_"),
+)
+"""What a worker that measures metrics keeps of its environment; `_HIDDEN` (it loads training sets) not inside them."""
 
 
 @dataclass
@@ -49,9 +62,10 @@ class Taken:
 def isolated(seed: int, device: torch.device) -> Iterator[Taken]:
     """Run the block as if in a process of its own, with global random generators that begin at `seed`.
 
-    Inside, the working folder is an empty temporary one, output goes nowhere, and the environment does not say where
-    data and store are. Afterwards everything is as before; files in the folder and child processes are gone. Where that
-    cannot be had, this process ends: what comes next must not be blamed.
+    Inside, the working folder is an empty temporary one, output goes nowhere, and the environment (`os.environ`, what
+    child processes inherit) does not say where data and store are. Afterwards everything is as before; files in the
+    folder and child processes are gone. Where that cannot be had, this process ends: what comes next must not be
+    blamed.
     """
     around = contextlib.ExitStack()
     for part in (_settings(), warnings.catch_warnings(), _seeded(seed, device), _elsewhere(), _silenced()):
@@ -239,10 +253,55 @@ def _resident(name: str) -> int:
 
 
 @lru_cache(maxsize=1)
-def adopt() -> None:
-    """Let what this process's descendants leave behind be its own children, and none of them outlive it.
+def forget_environment() -> None:
+    """Take from this process, for good, all variables but those that computing needs: no tokens, no keys.
 
-    Linux alone can; elsewhere a metric's lingering grandchildren are init's.
+    They go from `os.environ`, from what Python and C keep of it, and on Linux from what /proc/self/environ shows.
+    """
+    kept = {name: os.environ[name] for name in os.environ if _keeps(name)}
+    os.environ.clear()
+    os.environ.update(kept)
+    for name in [one for one in _environ_at_start() if os.fsdecode(one) not in kept]:
+        del _environ_at_start()[name]
+    if sys.platform == "linux":
+        _blank({os.fsencode(name) for name in kept} - {os.fsencode(name) for name in _HIDDEN})
+
+
+def _keeps(name: str) -> bool:
+    return name in _KEPT or name.startswith(_KEPT_PREFIXES)
+
+
+def _environ_at_start() -> dict[Any, Any]:
+    """The copy that Python makes of the environment as it starts, which `os.environ` leaves as it is."""
+    module = sys.modules.get("posix")
+    return {} if module is None else module.environ
+
+
+def _blank(kept: set[bytes]) -> None:
+    """Overwrite the variables not kept in the memory that the kernel gave this process its first environment in.
+
+    Nothing is written where that memory does not hold what the kernel shows. What is no longer in the environment is
+    pointed to by nothing there; what is, was copied elsewhere as it was set anew.
+    """
+    try:
+        shown = (_PROCESS / "environ").read_bytes()
+        start, end = (int(n) for n in (_PROCESS / "stat").read_text().rpartition(")")[2].split()[47:49])
+    except (OSError, ValueError):
+        return
+    if not start or ctypes.string_at(start, end - start) != shown:
+        return
+    for part in shown.split(b"\0"):
+        if part.partition(b"=")[0] not in kept:
+            ctypes.memset(start, 0, len(part))
+        start += len(part) + 1
+
+
+@lru_cache(maxsize=1)
+def adopt() -> None:
+    """Let what this process's descendants leave behind be its own children, and no fork of Python's outlive it.
+
+    Linux alone can; elsewhere a metric's lingering grandchildren are init's. What else outlives this process (begun by
+    `subprocess`, by C code) is ended by the driver, `suite.executors.LocalExecutor`.
     """
     if sys.platform == "linux":
         _c().prctl(_SUBREAPER, 1, 0, 0, 0)
@@ -252,28 +311,14 @@ def adopt() -> None:
 @contextlib.contextmanager
 def _childless() -> Iterator[None]:
     """End the processes that the block began; a copy of this process that comes out of the block ends there."""
-    own, before = os.getpid(), _children()
+    own, before = os.getpid(), children()
     try:
         yield
     finally:
         if os.getpid() != own:
             os._exit(0)
-        while new := _children() - before:
+        while new := children() - before:
             for child in new:
                 with contextlib.suppress(ProcessLookupError, ChildProcessError):  # ended, and reaped by nobody's wish
                     os.kill(child, signal.SIGKILL)
                     os.waitpid(child, 0)
-
-
-def _children() -> set[int]:
-    """This process's children, those that have ended among them."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return set()  # the usual case, in one call
-    found = set()
-    for process in _PROCESS.parent.glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # gone meanwhile
-            if int(process.read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                found.add(int(process.parent.name))
-    return found

@@ -14,7 +14,8 @@ def NAME(run: Run) -> dict[str, float]:
         "threads": float(torch.get_num_threads()),
         "anomaly": float(torch.is_anomaly_enabled()),
         "folder": float(len(os.listdir("."))),
-        "environment": float(sum(name in os.environ for name in ("SUITE_HOME", "SUITE_DATA_DIR", "LEFT"))),
+        "environment": float(sum(name in os.environ for name in ("SUITE_HOME", "SUITE_DATA_DIR", "LEFT", "A_TOKEN"))),
+        "at start": float(any(name in at_start() for name in (b"SUITE_HOME", b"SUITE_DATA_DIR", b"A_TOKEN"))),
         "weights": float(run.weights.sum()) + float(run.initial.sum()),
         "inputs": float(run.inputs.sum()) + float(run.targets.sum()),
         "loss": run.training_loss(),
@@ -29,6 +30,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from suite.metrics import Run, metric
+
+
+def at_start():
+    return Path("/proc/self/environ").read_bytes() + b"".join(os.sys.modules["posix"].environ)
 
 
 def hostile(function):
@@ -211,6 +216,19 @@ def e_hangs_deaf(run):
         time.sleep(600)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(600)
+
+
+@hostile
+def e_hangs_beside_others(run):
+    subprocess.Popen(["sleep", "600"])
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    time.sleep(600)
+
+
+@hostile
+def f_dies_beside_others(run):
+    subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600; true"], start_new_session=True)
+    os._exit(7)
 
 
 @hostile

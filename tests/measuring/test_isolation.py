@@ -9,6 +9,7 @@ import gc
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -105,6 +106,37 @@ def test_inside_there_is_nothing_of_the_suite(
     print("after")
     assert not folder.exists()
     assert capfd.readouterr() == ("before\nafter\n", "")
+
+
+FORGETS = """
+import ctypes, os, posix, subprocess, sys
+from pathlib import Path
+from suite.measuring.isolation import forget_environment
+forget_environment()
+c = ctypes.CDLL(None)
+c.getenv.restype = ctypes.c_char_p
+child = subprocess.run(["env"], capture_output=True, check=True).stdout
+shown = Path("/proc/self/environ").read_bytes() if sys.platform == "linux" else b""
+for name in sys.argv[1:]:
+    key = name.encode()
+    print(name, name in os.environ, key in posix.environ, c.getenv(key) is not None, key in child, key in shown)
+"""
+
+
+def test_a_worker_forgets_what_computing_does_not_need() -> None:
+    secret = ("A_TOKEN", "AWS_SECRET_ACCESS_KEY", "NVIDIA_API_KEY", "SSH_AUTH_SOCK", "HTTPS_PROXY")
+    needed = ("PATH", "HOME", "LC_ALL", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "PYTHONHASHSEED")
+    hidden = ("SUITE_DATA_DIR", "SUITE_HOME")  # to load training sets; `isolated` hides them
+    environment = {**os.environ, **dict.fromkeys((*secret, *needed[2:5], *hidden), "1"), "PYTHONHASHSEED": "1"}
+    environment["LD_LIBRARY_PATH"] = "/nowhere"
+    command = [sys.executable, "-c", FORGETS, *secret, *needed, *hidden]
+    lines = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = {line.split()[0]: {*line.split()[1:5]} for line in lines}
+    assert all(found[name] == {"False"} for name in secret)
+    assert all(found[name] == {"True"} for name in (*needed, *hidden))
+    if sys.platform == "linux":
+        shown = {line.split()[0] for line in lines if line.endswith("True")}
+        assert shown == {*needed}
 
 
 def test_memory_is_none_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
