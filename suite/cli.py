@@ -182,7 +182,8 @@ def check(
     ] = False,
     against: Annotated[Path | None, typer.Option(help="Compare with these published results")] = None,
     since: Annotated[
-        str | None, typer.Option(help="The metrics of which the file or published values changed since this commit")
+        str | None,
+        typer.Option(help="The metrics of which the file changed since this commit; no other published values may"),
     ] = None,
     allow_duplicate: Annotated[
         bool, typer.Option("--allow-duplicate", help="Let a metric pass that orders all networks as another one does")
@@ -197,11 +198,12 @@ def check(
     """All that CI asks of a metric: file, test, a trial, values, place, relatives; exit 1 if something is wrong."""
     from suite import pipeline
     from suite.submission.check import Terms
+    from suite.submission.findings import END
     from suite.submission.subject import words_of
 
     words = words_of(metrics or [], since, Path())
     if not words:
-        print(f"no metric and no published values changed since {since}")
+        print(f"{END}: no metric changed since {since} (files that git does not track are not looked at)")
         return
     options = arguments.options(device, dtype, workers, None, False, quiet, metric_limit, cost)
     tasks = [] if fast else arguments.to_work_on(task)

@@ -111,6 +111,8 @@ def check(tasks: Sequence[Path], words: Sequence[str], options: Options, terms: 
     options = replace(options, metric_files=subject.files)
     if terms.against is not None and not terms.against.is_dir():
         raise BadInput(f"--against {terms.against}: there is no such folder of published results")
+    if terms.against is not None and not tasks:
+        raise BadInput("--against compares values on tasks, and --fast makes none: leave one of them out")
     if not tasks:
         return print_reports(console, first_reports(subject, options.metric_limit))
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):

@@ -11,6 +11,7 @@ import yaml
 from typer.main import get_command
 
 from suite.cli import app
+from suite.submission.findings import END
 
 FOLDER = Path(__file__).parents[1] / ".github" / "workflows"
 WORKFLOWS = {path.name: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml")}
@@ -71,14 +72,16 @@ def test_a_submission_is_recomputed_where_metrics_or_values_change_by_a_token_th
     workflow = WORKFLOWS["submission.yml"]
     on = workflow[True]
     assert set(on) == {"pull_request"}, "pull_request_target would give a stranger's code a token that writes"
-    assert {"suite/metrics/**", "reports/results/**/values/**"} <= set(on["pull_request"]["paths"])
+    assert {"suite/metrics/**", "reports/results/**"} <= set(on["pull_request"]["paths"])
     assert {"labeled", "opened", "synchronize"} <= set(on["pull_request"]["types"])
     steps = job("submission.yml", "check")["steps"]
     assert steps[0]["with"]["fetch-depth"] == 2, "HEAD^1 is what the changes are told from"
-    (check,) = [step["run"] for step in steps if "suite check" in step.get("run", "")]
+    ((check, shell),) = [(s["run"], s.get("shell")) for s in steps if "suite check" in s.get("run", "")]
+    assert shell == "bash", "without pipefail tee's exit status would be the check's"
+    assert f'tail -n 1 check.txt | grep "^{END}: "' in check, "a file that ends the process at import would be good"
     assert "--since HEAD^1 --against reports/results" in check
     assert "labels" in check.split("--against")[1]
     assert "github.event.pull_request.title" not in check, "text of a stranger's would be a part of the command"
     words = {option for command in get_command(app).commands["check"].params for option in command.opts}
-    assert set(re.findall(r"--[a-z-]+", check)) <= words
+    assert set(re.findall(r"--[a-z-]+", check.split("|")[0])) <= words
     assert any("suite leaderboard --check" in step.get("run", "") for step in steps)

@@ -88,7 +88,7 @@ def _deterministic(plain: Outcome, again: Outcome) -> Finding:
 
 
 def _test_data(tried: Tried) -> Iterator[Finding]:
-    """What this shows and what not is said with it."""
+    """That the data source is not read; no more than that, which is said with it."""
     again, other, wrong = tried.again, tried.other, []  # of one process: the same states of the global generators
     if tried.plain.read or again.read or other.read:
         wrong.append("it reads the data source itself, which test data come from; a Run holds the training set")
@@ -99,8 +99,8 @@ def _test_data(tried: Tried) -> Iterator[Finding]:
     if wrong:
         yield Finding("test data", "wrong", "; ".join(wrong))
         return
-    said = "the same bits where the data source gives other test data, and it is not read during the call"
-    yield Finding("test data", "good", f"{said} (a metric that brings test data of its own is for reviewers to see)")
+    said = "the data source is not read during the call, and the same bits where it gives other test data"
+    yield Finding("test data", "good", f"{said} (test data had in any other way are for reviewers to see)")
 
 
 def _agreement(what: str, plain: Outcome, other: Outcome, most: float | None = None) -> Finding:

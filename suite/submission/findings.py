@@ -12,6 +12,8 @@ from rich.text import Text
 from suite.reporting.listing import print_rows
 
 State = Literal["good", "wrong", "told"]
+END = "the check came to its end"
+"""How the last line of a check begins: without it, something ended the process."""
 _MARKS = {"good": ("✓", "green"), "wrong": ("✗", "bold red"), "told": ("·", "dim")}
 
 
@@ -45,10 +47,13 @@ def judged(what: str, wrong: Iterable[str], good: str) -> Finding:
 
 
 def print_reports(console: Console, reports: Mapping[str, Report]) -> bool:
-    """Every report, one after the other; whether nothing is wrong in any."""
+    """Every report, one after the other, and a last line; whether nothing is wrong in any."""
     for report in reports.values():
         print_report(console, report)
-    return all(report.good for report in reports.values())
+    wrong = [name for name, report in reports.items() if not report.good]
+    said = f"wrong: {', '.join(wrong)}" if wrong else "nothing is wrong"
+    _say(console, f"{END}: {said}", "")
+    return not wrong
 
 
 def print_report(console: Console, report: Report) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from suite.errors import BadInput
 from suite.measuring.measure import Plan
 from suite.metrics import Metric
@@ -25,6 +27,7 @@ from suite.publishing import (
 from suite.ranking.tables import TaskResults, read_results
 from suite.spec.cells import spec_hash
 from suite.store import Store, explained
+from suite.submission.agreement import SAME_LOSS, same_networks
 
 _Rows = list[list[Any]]
 
@@ -39,7 +42,8 @@ def publish_metrics(plans: Sequence[Plan], store: Store, metrics: Mapping[str, M
 
     Raises:
         BadInput: a task is not published, its published networks are not the store's, a value is not measured yet, or
-            a metric has a value on none of the tasks.
+            a metric has a value on none of the tasks. Networks are known by their losses; those that do not count
+            (diverged, or trained too little) may be others.
         StoreError: a file cannot be written.
     """
     published = [_published(p, root) for p in plans]
@@ -67,7 +71,12 @@ def _published(p: Plan, root: Path) -> TaskResults:
 
 def _check_same_runs(p: Plan, store: Store, results: TaskResults, root: Path) -> None:
     """The store's networks are the published ones, measured by the same task."""
-    mine = {(run_id, c.step) for _, run_id in p.runs() for c in recorded(store, run_id, p).checkpoints}
+    rows = [
+        (run_id, c.step, c.train_loss, c.test_loss)
+        for _, run_id in p.runs()
+        for c in recorded(store, run_id, p).checkpoints
+    ]
+    mine = {row[:2] for row in rows}
     theirs = set(zip(results.runs["run_id"], (int(step) for step in results.runs["step"]), strict=True))
     folder = root / p.task.name
     if mine != theirs:
@@ -78,6 +87,15 @@ def _check_same_runs(p: Plan, store: Store, results: TaskResults, root: Path) ->
         )
     if results.provenance["spec_hash"] != spec_hash(p.task):
         raise BadInput(f"{folder}: published from another task file (its probes differ): publish the whole task again")
+    table = pd.DataFrame(rows, columns=["run_id", "step", "train_loss", "test_loss"])
+    both = same_networks(table, results.runs.assign(included=results.included))
+    if (both["included"] & ~both["same"]).any():
+        raise BadInput(
+            f"{folder}: {int((~both['same']).sum())} of {len(both)} published networks are others than those trained "
+            f"here (their losses differ by more than {SAME_LOSS:.1%}): another machine trains other networks where "
+            "training does not contract, and a metric's values must be those of the published ones; ask whoever "
+            "published the task to add the metric"
+        )
 
 
 def _write(

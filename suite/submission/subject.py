@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import suite.metrics
 from suite.errors import BadInput
 from suite.metrics import Metric, find_metrics
 from suite.spec.explain import nearest
+from suite.submission.changes import METRICS, Changes
+from suite.submission.importing import import_elsewhere
 
 PACKAGE = Path(suite.metrics.__file__).resolve().parent
 
@@ -38,7 +39,7 @@ def subject_of(words: Sequence[str]) -> Subject:
         BadInput: a word is neither, or a file cannot be imported or has a metric whose name is taken.
     """
     paths = {word: Path(word).resolve() for word in words if _is_path(word)}
-    files = tuple(dict.fromkeys(path for path in paths.values() if not path.is_relative_to(PACKAGE)))
+    files = _outside(words)
     known = find_metrics(files)
     homes = {name: _home(metric) for name, metric in known.items()}
     chosen: dict[str, Metric] = {}
@@ -54,49 +55,55 @@ def subject_of(words: Sequence[str]) -> Subject:
     return Subject(chosen, files, {name: homes[name] for name in chosen})
 
 
-def words_of(given: Sequence[str], since: str | None, root: Path) -> list[str]:
-    """What is to be looked at: what was given, and what changed since a commit of the repository that `root` is in.
+def words_of(given: Sequence[str], since: str | None, folder: Path) -> list[str]:
+    """What is to be looked at: what was given, and what changed since a commit of the repository that `folder` is in.
+
+    All that is imported later is imported in another process first, see `import_elsewhere`.
 
     Raises:
-        BadInput: neither is given; see `changed_since`.
+        BadInput: neither is given, or importing ends the process; see `changed_since`.
     """
     if not given and since is None:
         raise BadInput("name a file that defines metrics, or a metric, or --since COMMIT")
-    return list(dict.fromkeys([*given, *(changed_since(since, root.resolve()) if since is not None else [])]))
+    import_elsewhere(_outside(given))
+    return list(dict.fromkeys([*given, *(changed_since(since, folder) if since is not None else [])]))
 
 
-def changed_since(commit: str, root: Path) -> list[str]:
-    """The metrics of this repository of which the file or published values differ from a commit's; words, as above.
+def changed_since(commit: str, folder: Path) -> list[str]:
+    """The metrics of the repository that a folder is in of which the file differs from a commit's; words, as above.
 
     A file of suite/metrics that defines no metric is not among them: it is what `make test` looks at.
 
     Raises:
-        BadInput: this is no git repository, or it has no such commit; values are of a metric that is not there.
+        BadInput: this is no git repository, it has no such commit, it is not the one of the suite that runs, or
+            published results changed that are not the values of metrics whose file changed.
     """
-    changed = [root / name for name in _git(root, "diff", "--name-only", "--diff-filter=d", "-z", commit, "--")]
-    known = {name: _home(metric) for name, metric in find_metrics().items()}
-    words: dict[str, None] = {}
-    for path in changed:
-        if path.parent.name == "values" and path.suffix == ".csv" and path.is_relative_to(root / "reports/results"):
-            if path.stem not in known:
-                raise BadInput(f"{path.relative_to(root)}: values of {path.stem}, which is no metric of this suite")
-            words[path.stem] = None
-        else:
-            words |= {name: None for name, home in known.items() if home == path.resolve()}
-    return list(words)
+    changes = Changes.since(commit, folder)
+    if changes.root.resolve() / METRICS != PACKAGE:
+        raise BadInput(f"--since {commit}: {changes.root} is not the repository of the suite that runs ({PACKAGE})")
+    changed = {(changes.root / path).resolve() for path in changes.paths}
+    known = find_metrics()
+    names = [name for name, metric in known.items() if _home(metric) in changed]
+    if strange := changes.unexplained({*names, *changes.gone(known)}):
+        raise BadInput(
+            f"published results changed that are not of metrics whose file changed since {commit}: "
+            f"{'; '.join(strange)}. A pull request adds what `suite publish --metric` writes of its own metrics"
+        )
+    return names
 
 
 def _is_path(word: str) -> bool:
     return word.endswith(".py") or "/" in word
 
 
+def _outside(words: Sequence[str]) -> tuple[Path, ...]:
+    """The files among words that are not this package's."""
+    paths = [Path(word).resolve() for word in words if _is_path(word)]
+    return tuple(dict.fromkeys(path for path in paths if not path.is_relative_to(PACKAGE)))
+
+
 def _home(metric: Metric) -> Path:
+    """Its file; of a file outside of the package as it was named: two of one stem share a module's name."""
+    if isinstance(metric.origin, Path):
+        return metric.origin.resolve()
     return Path(str(sys.modules[metric.measure.__module__].__file__)).resolve()
-
-
-def _git(root: Path, *words: str) -> Iterable[str]:
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["git failed"])[0]
-        raise BadInput(f"{words[-2]}: the changes since it cannot be told in {root}: {said}")
-    return filter(None, done.stdout.split("\0"))

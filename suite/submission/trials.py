@@ -54,7 +54,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Case:
-    """How a metric is tried: where, in which dtype, and whether the data source gives out other test data."""
+    """How a metric is tried: where, in which dtype, and whether the data source gives out other test data.
+
+    Other test data are what `DataSpec.load` gives in the worker. The files that it reads stay as they are: a metric
+    that reads them itself, or in a process of its own, is not found out by that.
+    """
 
     device: str
     dtype: str

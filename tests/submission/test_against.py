@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 
 from suite.metrics import Metric, find_metrics
+from suite.publishing import described
 from suite.ranking.tables import read_results
 from suite.submission.against import against_published
+from suite.submission.agreement import wrong_gaps
 from suite.submission.findings import Finding
 from suite.submission.neighbours import duplicates, nearest_metrics
 from suite.submission.places import place_of
@@ -25,13 +27,14 @@ def _runs(kind: str, seeds: int = 2) -> pd.DataFrame:
     random = np.random.default_rng(0)
     steps = range(4) if kind == "trajectory" else (10,)
     grid = [(e, b, s) for e in (0.1, 0.2, 0.3) for b in (8, 16, 32, 64) for s in range(seeds)]
-    return pd.DataFrame(
+    runs = pd.DataFrame(
         [
             row(f"r{n}", step, random) | {"eta": e, "b": b, "seed": s}
             for n, (e, b, s) in enumerate(grid)
             for step in steps
         ]
     )
+    return runs.assign(test_accuracy=1 - runs["accuracy_gap"])
 
 
 def _made(root: Path, kind: str = "grid", seeds: int = 2) -> Path:
@@ -41,8 +44,16 @@ def _made(root: Path, kind: str = "grid", seeds: int = 2) -> Path:
 
 
 def _complete(folder: Path) -> None:
-    """With a value of `lucky`, the gap, for every network."""
+    """With a value of `lucky`, the gap, for every network, and the entry of a real metric."""
     (folder / "values/lucky.csv").write_text((folder / "values/oracle.csv").read_text())
+    _describe(folder, {})
+
+
+def _describe(folder: Path, more: dict[str, object]) -> None:
+    """What publishing would write of `noise`, but for some words."""
+    entries = json.loads((folder / "metrics.json").read_text())
+    own = json.loads(json.dumps(described(ONE))) | more
+    (folder / "metrics.json").write_text(json.dumps([own if e["name"] == "noise" else e for e in entries]))
 
 
 def _change(root: Path, losses: slice | None = None, values: dict[int, float] | None = None, factor: float = 1) -> None:
@@ -60,8 +71,15 @@ def _change(root: Path, losses: slice | None = None, values: dict[int, float] | 
 
 
 def _judged(tmp_path: Path, one: Metric = ONE) -> Finding:
-    (finding,) = against_published(one, read_results(tmp_path / "mine"), tmp_path / "published")
+    finding, gaps = against_published(one, read_results(tmp_path / "mine"), tmp_path / "published")
+    assert (gaps.what, gaps.state) == ("published gaps of a/grid", "good")
     return finding
+
+
+def _set(root: Path, column: str, values: np.ndarray, file: str = "values/noise.csv") -> None:
+    table = pd.read_csv(root / "a/grid" / file)
+    table[column] = values
+    table.to_csv(root / "a/grid" / file, index=False)
 
 
 @pytest.fixture(params=["grid", "trajectory"])
@@ -74,7 +92,9 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_the_same_values_are_good(both: Path) -> None:
     finding = _judged(both)
     assert finding.state == "good"
-    assert finding.said.endswith("same networks within 1%")
+    values = pd.read_csv(both / "mine/a/grid/values/noise.csv")["value"]
+    spread = min(float(np.subtract(*np.percentile(values, [75, 25]))) / 1.349, values.median())
+    assert finding.said.endswith(f"same networks within 1% + {0.001 * spread:.1e}")
 
 
 @pytest.mark.parametrize(("factor", "state"), [(1.005, "good"), (1.05, "wrong"), (-1.0, "wrong"), (3.0, "wrong")])
@@ -93,38 +113,159 @@ def test_one_jump_in_twenty_is_let_pass_and_two_are_not(both: Path) -> None:
     assert _judged(both).state == "wrong"
 
 
-def test_other_networks_may_differ_as_seeds_do_and_no_more(both: Path) -> None:
+def test_other_networks_may_differ_as_seeds_do_and_no_more(tmp_path: Path) -> None:
     """Half of the networks are others here; their values are drawn again, as another seed would."""
+    for name in ("mine", "published"):
+        _made(tmp_path / name, seeds=4)
     drawn = np.random.default_rng(5).random(100)
-    half = len(pd.read_csv(both / "mine/a/grid/runs.csv")) // 2
-    _change(both / "published", losses=slice(0, half - 1), values=dict(enumerate(drawn[:half])))
+    half = len(pd.read_csv(tmp_path / "mine/a/grid/runs.csv")) // 2
+    _change(tmp_path / "published", losses=slice(0, half - 1), values=dict(enumerate(drawn[:half])))
+    _regap(tmp_path / "published")
+    finding = _judged(tmp_path)
+    assert finding.state == "good", finding.said
+    assert f"{half} other networks differ by" in finding.said
+    _change(tmp_path / "published", values=dict(enumerate(10 * drawn[:half])))
+    assert _judged(tmp_path).state == "wrong"
+
+
+def _regap(root: Path) -> None:
+    """Gaps that agree with the losses again."""
+    runs = pd.read_csv(root / "a/grid/runs.csv")
+    runs["signed_loss_gap"] = runs["test_loss"] - runs["train_loss"]
+    runs["loss_gap"] = runs["signed_loss_gap"].abs()
+    runs.to_csv(root / "a/grid/runs.csv", index=False)
+
+
+def _decades(tmp_path: Path, factor: dict[int, float]) -> Finding:
+    """All networks are others; values lie over decades, a factor of 10 between settings and 5 % between seeds."""
+    for name, seed in (("mine", 1), ("published", 2)):
+        _made(tmp_path / name, seeds=3)
+        setting = np.arange(36) // 3
+        noise = 1 + 0.05 * np.random.default_rng(seed).standard_normal(36)
+        scale = np.array([factor.get(int(k), 1.0) for k in setting]) if name == "published" else 1.0
+        _set(tmp_path / name, "value", scale * noise * 10.0**setting)
+    _change(tmp_path / "published", losses=slice(None))
+    _regap(tmp_path / "published")
+    return _judged(tmp_path)
+
+
+def test_every_setting_is_held_against_its_own_seeds(tmp_path: Path) -> None:
+    """On one scale for all, the seeds of the largest setting (some 10¹⁰ apart) would let anything pass."""
+    finding = _decades(tmp_path / "honest", {})
+    assert finding.state == "good", finding.said
+    assert "36 other networks differ by" in finding.said
+    assert "in 12 settings from its own seeds" in finding.said
+    finding = _decades(tmp_path / "changed", dict.fromkeys(range(8), 30.0))
+    assert finding.state == "wrong"
+    assert float(finding.said.split("p = ")[1].split(",")[0]) < 1e-3
+    ours, theirs = (
+        pd.read_csv(tmp_path / "changed" / n / "a/grid/values/noise.csv")["value"] for n in ("mine", "published")
+    )
+    seeds = ours.groupby(np.arange(36) // 3).var().mean()
+    assert ((ours - theirs) ** 2).mean() < 9 * 2 * seeds, "within three times what seeds do, on one scale"
+
+
+def test_values_of_other_networks_may_not_predict_the_gap_better(tmp_path: Path) -> None:
+    """Seeds differ as much as anything here, so that no spread tells; the order of the published values does."""
+    for name in ("mine", "published"):
+        _made(tmp_path / name, seeds=2)
+    gap = pd.read_csv(tmp_path / "published/a/grid/runs.csv")["test_loss"].to_numpy()
+    _set(tmp_path / "published", "value", gap * 1.0)
+    _change(tmp_path / "published", losses=slice(None))
+    _regap(tmp_path / "published")
+    finding = _judged(tmp_path)
+    assert finding.state == "wrong"
+    assert "τ with loss_gap" in finding.said
+    assert "p = " in finding.said
+    p = float(finding.said.split("p = ")[1].split(",")[0])
+    assert p > 0.001, "the spread alone would have let it pass"
+
+
+def test_values_that_other_networks_lack_are_missed(tmp_path: Path) -> None:
+    for name in ("mine", "published"):
+        _made(tmp_path / name, seeds=3)
+    _change(tmp_path / "published", losses=slice(None))
+    _regap(tmp_path / "published")
+    assert _judged(tmp_path).state == "good"
+    value = pd.read_csv(tmp_path / "published/a/grid/values/noise.csv")["value"].to_numpy(copy=True)
+    value[5] = np.nan
+    _set(tmp_path / "published", "value", value)
+    assert _judged(tmp_path).state == "good", "one in twenty"
+    value[6:9] = np.nan
+    _set(tmp_path / "published", "value", value)
+    finding = _judged(tmp_path)
+    assert finding.state == "wrong"
+    assert "4 of 36 have a value in one of the two alone" in finding.said
+
+
+def test_a_wild_published_value_does_not_widen_what_is_near(both: Path) -> None:
+    """One value of 10⁶ makes a standard deviation of published values of which a thousandth lets all others pass."""
+    value = pd.read_csv(both / "mine/a/grid/values/noise.csv")["value"].to_numpy()
+    changed = value + 0.3
+    changed[0] = 1e6
+    _set(both / "published", "value", changed)
     finding = _judged(both)
-    assert finding.state == "good"
-    assert f"{half} other networks" in finding.said
-    _change(both / "published", values=dict(enumerate(10 * drawn[:half])))
-    assert _judged(both).state == "wrong"
+    assert finding.state == "wrong"
+    assert finding.said.startswith(f"0 of {len(value)} same networks")
 
 
-def test_without_repeated_seeds_other_networks_cannot_be_judged(tmp_path: Path) -> None:
+def test_gaps_are_what_losses_and_accuracies_make_them(both: Path) -> None:
+    """On all four of them, and with NaN (a network that diverged) as NaN."""
+    (results,) = read_results(both / "published")
+    assert wrong_gaps(results) == []
+    runs = pd.read_csv(both / "published/a/grid/runs.csv")
+    for gap in ("accuracy_gap", "loss_gap", "signed_accuracy_gap", "signed_loss_gap"):
+        changed = runs[gap].to_numpy(copy=True)
+        changed[3] += 1e-6
+        _set(both / "published", gap, changed, "runs.csv")
+        _, finding = against_published(ONE, read_results(both / "mine"), both / "published")
+        assert (finding.what, finding.state) == ("published gaps of a/grid", "wrong")
+        assert finding.said.startswith(f"{gap} of 1 of {len(runs)}")
+        runs.to_csv(both / "published/a/grid/runs.csv", index=False)
+    runs.loc[0, ["test_loss", "loss_gap", "signed_loss_gap"]] = np.nan
+    runs.to_csv(both / "published/a/grid/runs.csv", index=False)
+    (results,) = read_results(both / "published")
+    assert wrong_gaps(results) == []
+
+
+@pytest.mark.parametrize(("word", "value"), [("sign", -1), ("trivial", True), ("title", "Nicer"), ("cost", "search")])
+def test_the_entry_is_what_publishing_writes(both: Path, word: str, value: object) -> None:
+    assert _judged(both).state == "good"
+    _describe(both / "published/a/grid", {word: value})
+    finding = _judged(both)
+    assert finding.state == "wrong"
+    assert f"metrics.json has another {word};" in finding.said
+
+
+def test_published_values_of_tasks_that_are_not_recomputed_are_named(both: Path) -> None:
+    write_task(both / "published/large/one", "grid", _runs("grid"), ["eta", "b", "seed"])
+    *_, finding = against_published(ONE, read_results(both / "mine"), both / "published")
+    assert (finding.what, finding.state) == ("other published values", "told")
+    assert "large/one" in finding.said
+
+
+def test_without_repeated_seeds_other_networks_cannot_be_judged_by_spread(tmp_path: Path) -> None:
     for name in ("mine", "published"):
         _made(tmp_path / name, seeds=1)
-    _change(tmp_path / "published", losses=slice(0, 5), values=dict.fromkeys(range(6), 1e6))
+    _change(tmp_path / "published", losses=slice(0, 1), values=dict.fromkeys(range(2), 1e6))
+    _regap(tmp_path / "published")
     finding = _judged(tmp_path)
-    assert finding.state == "good"
-    assert "6 other networks cannot be compared" in finding.said
-    _change(tmp_path / "published", losses=slice(6, None))
+    assert finding.state == "good", finding.said
+    assert "2 other networks cannot be compared" in finding.said
+    _change(tmp_path / "published", losses=slice(2, None))
+    _regap(tmp_path / "published")
     assert _judged(tmp_path).state == "wrong", "nothing at all could be compared"
 
 
 def test_values_that_are_not_there_or_of_other_code_are_wrong(both: Path) -> None:
-    described = both / "published/a/grid/metrics.json"
-    entries = json.loads(described.read_text())
-    described.write_text(json.dumps([e | {"fingerprint": "old"} for e in entries]))
+    folder = both / "published/a/grid"
+    _describe(folder, {"fingerprint": "old"})
     assert "other code" in _judged(both).said
     assert _judged(both).state == "wrong"
-    described.write_text(json.dumps([e | {"fingerprint": ONE.fingerprint} for e in entries]))
+    _describe(folder, {})
     assert _judged(both).state == "good"
-    described.write_text(json.dumps([e for e in entries if e["name"] != "noise"]))
+    entries = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps([e for e in entries if e["name"] != "noise"]))
     finding = _judged(both)
     assert finding.state == "wrong"
     assert "suite publish --metric noise" in finding.said

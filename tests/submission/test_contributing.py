@@ -25,6 +25,7 @@ from suite.pipeline import Options, check, publish, publish_metrics
 from suite.ranking.tables import read_results
 from suite.submission.against import against_published
 from suite.submission.check import Terms
+from suite.submission.findings import END
 from suite.submission.subject import subject_of
 from tests.command import TINY, suite
 
@@ -151,7 +152,7 @@ def test_the_commands_are_those_of_the_way() -> None:
 
 
 def test_a_stranger_reaches_the_local_leaderboard(walk: Walk) -> None:
-    assert f"{NAME}: nothing is wrong" in walk.said
+    assert f"\n{NAME}: nothing is wrong\n{END}: nothing is wrong\n" in walk.said
     assert "values of tiny/digits: 6 of 6" in walk.said
     assert re.search(rf"{NAME} is \d+ of \d+ with a score of", walk.said)
     names = set(re.findall(r"^    metric (\w+(?:\.\w+)?), tiny/digits", walk.said, re.MULTILINE))
@@ -224,30 +225,56 @@ def test_other_networks_than_the_published_ones_are_refused(walk: Walk, tmp_path
         _publish(walk, walk.results, metric="lyapunov_exponent")
 
 
+def test_networks_that_the_losses_tell_apart_are_others(walk: Walk, tmp_path: Path) -> None:
+    """Run ids are of settings: on another machine they are the same, and the networks are not."""
+    shutil.copytree(walk.results, tmp_path / "results")
+    file = tmp_path / "results/tiny/digits/runs.csv"
+    header, *rows = list(csv.reader(file.read_text().splitlines()))
+    loss, status = header.index("train_loss"), header.index("status")
+
+    def write(factor: float, word: str = "finished") -> None:
+        changed = [[*r[:loss], str(float(r[loss]) * factor), *r[loss + 1 :]] for r in rows[:2]]
+        changed = [[*r[:status], word, *r[status + 1 :]] for r in changed]
+        file.write_text("\n".join(",".join(r) for r in [header, *changed, *rows[2:]]) + "\n")
+
+    write(1.01)
+    with pytest.raises(BadInput, match="2 of 6 published networks are others") as caught:
+        _publish(walk, tmp_path / "results")
+    assert "\n" not in str(caught.value)
+    write(1.0005)
+    assert _publish(walk, tmp_path / "results")
+    write(1.01, "diverged")  # do not count
+    assert _publish(walk, tmp_path / "results")
+
+
 def test_what_a_stranger_published_is_held_against_what_comes_out_here(walk: Walk, tmp_path: Path) -> None:
     """Status 0 where it is the same, 1 where it was improved upon, 2 where there is nothing to hold against."""
     folder = tmp_path / "results"
     shutil.copytree(walk.results, folder)
     subject = subject_of([str(walk.outside / f"{NAME}.py")])
     recomputed = read_results(walk.store / "reports" / "results")
-    (good,) = against_published(subject.metrics[NAME], recomputed, folder)
-    assert (good.state, good.said) == ("good", "6 of 6 same networks within 1%")
+    good, gaps = against_published(subject.metrics[NAME], recomputed, folder)
+    assert (good.state, gaps.state) == ("good", "good")
+    assert good.said.startswith("6 of 6 same networks within 1%")
     file = folder / "tiny" / "digits" / "values" / f"{NAME}.csv"
     rows = list(csv.DictReader(file.read_text().splitlines()))
     text = file.read_text()
     for row in rows:
         text = text.replace(row["value"], str(1.1 * float(row["value"])))
     file.write_text(text)
-    (wrong,) = against_published(subject.metrics[NAME], recomputed, folder)
+    wrong, _ = against_published(subject.metrics[NAME], recomputed, folder)
     assert wrong.state == "wrong"
     options = Options(home=walk.store, device="cpu")
     with pytest.raises(BadInput, match="no such folder of published results"):
         check([], ["weight_norm"], options, Terms(tmp_path / "nowhere"), Console())
+    with pytest.raises(BadInput, match="--fast makes none"):
+        check([], ["weight_norm"], options, Terms(folder), Console())
 
 
 @pytest.mark.parametrize(("good", "status"), [(True, 0), (False, 1)])
 def test_what_is_wrong_is_exit_status_one(monkeypatch: pytest.MonkeyPatch, good: bool, status: int) -> None:
     monkeypatch.setattr("suite.pipeline.check", lambda *arguments: good)
+    monkeypatch.setattr("suite.submission.subject.import_elsewhere", lambda files: None)
     assert CliRunner().invoke(app, ["check", "--fast", "weight_norm"]).exit_code == status
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from suite.errors import BadInput
 from suite.metrics import find_metrics
 from suite.submission.findings import Finding
-from suite.submission.static import static_findings
-from suite.submission.subject import PACKAGE, changed_since, subject_of, words_of
+from suite.submission.static import CONTROLS, static_findings
+from suite.submission.subject import PACKAGE, subject_of, words_of
+from suite.submission.words import strange_words
 
 GOOD = '''
 import math
@@ -56,6 +58,25 @@ def test_a_good_file_is_good(tmp_path: Path) -> None:
         ("return 1.0", "import subprocess\n    return 1.0", "imports", "line 9: subprocess"),
         ("return 1.0", "return float(open('x').read())", "imports", "open()"),
         ("return 1.0", "return float(__import__('os').getpid())", "imports", "__import__()"),
+        (
+            "import math",
+            "from suite.metrics.registry import importlib",
+            "imports",
+            "importlib of suite.metrics.registry",
+        ),
+        ("import math", "from suite.metrics.registry import entry_points", "imports", "entry_points of"),
+        ("import math", "from suite.metrics import __path__", "imports", "__path__ of suite.metrics"),
+        ("import math", "from suite.curvature import __path__", "imports", "__path__ of suite.curvature"),
+        ("return 1.0", "import suite.metrics\n    return suite.training.problem", "imports", "suite.training"),
+        ("return 1.0", "import numpy as np\n    return np.load('x')", "imports", "np.load"),
+        ("return 1.0", "import numpy as np\n    return np.fromfile('x')", "imports", "np.fromfile"),
+        ("return 1.0", "import torch\n    return torch.load('x')", "imports", "torch.load"),
+        ("import math", "from numpy import load", "imports", "numpy.load"),
+        ("return 1.0", "return __builtins__['open']('x')", "imports", "__builtins__"),
+        ("import math", "from scipy import datasets", "imports", "scipy.datasets"),
+        ("import math", "import scipy.datasets", "imports", "scipy.datasets"),
+        ("return 1.0", "import torch\n    return torch.os.getpid()", "imports", "torch.os"),
+        ("return 1.0", "return run.task.data.load((), None)", "imports", "run.task.data.load"),
         ('"""A definition of some length."""', "", "documentation", "a docstring"),
         ("Nobody 2020, equation 1", "Nobody", "documentation", "a source with a year"),
         ("Nobody 2020", "FILL IN 2020", "documentation", "the source is still to be filled in"),
@@ -75,6 +96,7 @@ def test_what_is_wrong_is_told(tmp_path: Path, old: str, new: str, what: str, sa
         (None, "no .*test_mine.py names mine"),
         ("x = 1", "names mine"),
         ('"""mine."""\ndef test_it(): assert 0', "1 failed"),
+        ('"""mine."""\nimport pytest\ndef test_it(): pytest.skip("no")', "1 skipped"),
     ],
 )
 def test_a_test_has_to_be_there_and_to_pass(tmp_path: Path, test: str | None, said: str) -> None:
@@ -120,37 +142,42 @@ def test_nothing_named_is_told() -> None:
         words_of([], None, Path())
 
 
-def test_what_changed_since_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
+def test_files_of_one_stem_are_two(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(GOOD.replace("def mine", f"def mine_{folder}"))
+    words = [str(tmp_path / folder / "mine.py") for folder in ("one", "two")]
+    assert subject_of(words).homes == {f"mine_{f}": tmp_path / f / "mine.py" for f in ("one", "two")}
+    assert set(subject_of(words[:1]).metrics) == {"mine_one"}
 
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *words], cwd=tmp_path, check=True)
 
-    home = tmp_path / "suite" / "metrics" / "norms.py"
-    values = tmp_path / "reports" / "results" / "quick" / "one" / "values"
-    home.parent.mkdir(parents=True)
-    values.mkdir(parents=True)
-    home.write_text("a")
-    (home.parent / "run.py").write_text("a")
-    (values / "steps.csv").write_text("a")
-    (values / "batch_size.csv").write_text("a")
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "one")
-    monkeypatch.setattr(
-        "suite.submission.subject._home",
-        lambda m: home if m.measure.__module__ == "suite.metrics.norms" else tmp_path / "elsewhere.py",
-    )
-    assert changed_since("HEAD", tmp_path) == []
-    (home.parent / "run.py").write_text("b")
-    (values / "steps.csv").write_text("b")
-    (values / "batch_size.csv").unlink()
-    assert changed_since("HEAD", tmp_path) == ["steps"]
-    home.write_text("b")
-    assert {"steps", "weight_norm"} <= set(changed_since("HEAD", tmp_path))
-    (values / "of_nobody.csv").write_text("b")
-    git("add", ".")
-    with pytest.raises(BadInput, match="of_nobody, which is no metric"):
-        changed_since("HEAD", tmp_path)
-    with pytest.raises(BadInput, match="no_such_commit: the changes since it cannot be told"):
-        changed_since("no_such_commit", tmp_path)
+def test_what_ends_the_process_at_import_is_told(tmp_path: Path) -> None:
+    """In another process: this one would be over without a word, with status 0."""
+    (tmp_path / "mine.py").write_text("import os\nos._exit(0)\n")
+    with pytest.raises(BadInput, match=r"mine\.py: importing ended the process \(exit code 0") as caught:
+        words_of([str(tmp_path / "mine.py")], None, Path())
+    assert "\n" not in str(caught.value)
+
+
+def test_trivial_predictors_are_the_suites() -> None:
+    one = find_metrics()["weight_norm"]
+    assert "trivial" not in {f.what for f in static_findings(one, PACKAGE / "norms.py")}
+    found = {f.what: f.state for f in static_findings(replace(one, trivial=True), PACKAGE / "norms.py")}
+    assert found["trivial"] == "wrong"
+    assert {m.name for m in find_metrics().values() if m.trivial} == CONTROLS
+
+
+def test_files_in_other_encodings_are_read_or_told(tmp_path: Path) -> None:
+    coded = "# coding: latin-1\n" + GOOD.replace("A title", "Größe")
+    (tmp_path / "mine.py").write_bytes(coded.encode("latin-1"))
+    (tmp_path / "test_mine.py").write_bytes('"""mine: Größe."""'.encode("latin-1"))
+    subject = subject_of([str(tmp_path / "mine.py")])
+    found = {f.what: f for f in static_findings(subject.metrics["mine"], subject.homes["mine"])}
+    assert found["imports"].state == "good"
+    assert found["test"].state == "wrong"
+    assert "cannot be read as UTF-8" in found["test"].said
+
+
+@pytest.mark.parametrize("module", sorted({m.measure.__module__ for m in find_metrics().values()}))
+def test_the_metrics_of_this_suite_name_nothing_strange(module: str) -> None:
+    assert list(strange_words(PACKAGE / f"{module.rsplit('.', maxsplit=1)[-1]}.py")) == []

@@ -153,6 +153,12 @@ def test_the_rule_that_is_broken_is_the_one_that_is_told(
     assert [f.what for f in trial_findings(tried_here[name]) if f.state == "wrong"] == wrong
 
 
+def test_the_finding_on_test_data_claims_what_it_shows(tried_here: dict[str, Tried]) -> None:
+    (finding,) = [f for f in trial_findings(tried_here["good"]) if f.what == "test data"]
+    assert finding.said.startswith("the data source is not read")
+    assert "in any other way are for reviewers" in finding.said
+
+
 def test_what_is_changed_is_named(tried_here: dict[str, Tried]) -> None:
     assert tried_here["changes_weights"].plain.changed == ("weights",)
     assert tried_here["changes_inputs"].plain.changed == ("inputs",)
