@@ -157,20 +157,24 @@ def _beside_seeds(table: pd.DataFrame, factors: list[str]) -> tuple[int, float, 
     """
     scale = float(table["ours"].abs().median()) or 1.0
     table = table.assign(**{name: np.arcsinh(table[name] / scale) for name in ("ours", "theirs")})
-    found: dict[tuple[object, ...], list[float]] = {}
-    variances: list[tuple[float, bool]] = []
-    squares: list[float] = []
+    parts: list[tuple[tuple[object, ...], Vector, float, float, int]] = []
     for key, rows in table.groupby([*factors, "step"], dropna=False):
         ours = rows["ours"].dropna().to_numpy(float)
-        if len(ours) < 2:
-            continue
-        variance = float(ours.var(ddof=1)) + (_ROUNDED + TOLERANCE * float(np.abs(ours).mean())) ** 2 / 2
         differences = (rows["theirs"] - rows["ours"])[rows["judged"]].dropna().to_numpy(float)
-        variances.append((variance, len(differences) > 0))
+        if len(ours) > 1:
+            floor = (_ROUNDED + TOLERANCE * float(np.abs(ours).mean())) ** 2 / 2
+            parts.append((tuple(key[:-1]), differences, float(ours.var(ddof=1)), floor, len(ours) - 1))
+    mean = float(np.mean([variance for _, _, variance, _, _ in parts])) if parts else 0.0
+    found: dict[tuple[object, ...], list[float]] = {}
+    squares: list[float] = []
+    variances: list[tuple[float, bool]] = []
+    for setting, differences, variance, floor, freedom in parts:
+        variances.append((variance + floor, len(differences) > 0))
         if len(differences):
             squares += list(differences**2)
-            ratio = float((differences**2).mean()) / (2 * variance)
-            found.setdefault(tuple(key[:-1]), []).append(float(f.sf(ratio, len(differences), len(ours) - 1)))
+            # seeds that agree by chance, as counts do, are no measure: all settings together are
+            ratio = float((differences**2).mean()) / (2 * ((variance or mean) + floor))
+            found.setdefault(setting, []).append(float(f.sf(ratio, len(differences), freedom)))
     if not found:
         return 0, float("nan"), float("nan")
     total = sum(-2 * np.log(max(float(np.median(p)), _FAR)) for p in found.values())

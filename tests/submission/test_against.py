@@ -165,6 +165,19 @@ def test_every_setting_is_held_against_its_own_seeds(tmp_path: Path) -> None:
     assert ((ours - theirs) ** 2).mean() < 9 * 2 * seeds, "within three times what seeds do, on one scale"
 
 
+def test_counts_of_which_seeds_often_agree_pass(tmp_path: Path) -> None:
+    """Two seeds of the same count are no spread of 0 that no other network could be within."""
+    for name, seed in (("mine", 1), ("published", 2)):
+        _made(tmp_path / name)
+        _set(tmp_path / name, "value", np.random.default_rng(seed).poisson(1.0, 24).astype(float))
+    _change(tmp_path / "published", losses=slice(None))
+    _regap(tmp_path / "published")
+    value = pd.read_csv(tmp_path / "mine/a/grid/values/noise.csv")["value"].to_numpy().reshape(12, 2)
+    assert (value[:, 0] == value[:, 1]).sum() >= 2
+    finding = _judged(tmp_path)
+    assert finding.state == "good", finding.said
+
+
 def test_values_of_other_networks_may_not_predict_the_gap_better(tmp_path: Path) -> None:
     """Seeds differ as much as anything here, so that no spread tells; the order of the published values does."""
     for name in ("mine", "published"):
