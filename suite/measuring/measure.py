@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from suite.errors import SuiteError
+from suite.errors import BadInput, SuiteError, first_line
 from suite.executors import Job, LocalExecutor
 from suite.measuring.jobs import Point, Wanted, metric_job, probe_job
 from suite.measuring.limits import memory_share
@@ -182,9 +182,15 @@ class Laboratory:
 def applies(metric: Metric, task: TaskSpec, last: bool) -> bool:
     """Whether a metric is defined at a checkpoint (which may be its run's last).
 
-    It is for the task's optimizer, and the task asks for all probes that the metric reads.
+    It is for the task's optimizer, it says itself that it applies, and the task asks for all probes that it reads.
+
+    Raises:
+        BadInput: what it says itself raises.
     """
-    defined = task.training.optimizer.kind in metric.optimizers
+    try:
+        defined = task.training.optimizer.kind in metric.optimizers and bool(metric.applies(task))
+    except Exception as error:
+        raise BadInput(f"metric {metric.name}: applies: {first_line(error)}") from error
     return defined and all(asked(task, name, last) is not None for name in metric.probes)
 
 

@@ -35,7 +35,7 @@ _WHOLE = ("metrics/probed", "curvature", "spec/seeds.py")
 _NOT_FOLLOWED = ("metrics/run.py", "metrics/registry.py", "metrics/fingerprint.py")
 """`run` is in every hash; the others compute no value."""
 
-_WORDS = {"title", "source", "family", "sign", "invariances", "cost", "trivial", "optimizers"}
+_WORDS = {"title", "source", "family", "sign", "invariances", "cost", "trivial", "optimizers", "applies"}
 """Words of `@metric` that change no value."""
 
 _DECLARES = {"title", "source", "family", "sign"}

@@ -14,6 +14,7 @@ from suite.curvature.lyapunov import multi_step_dimension
 from suite.metrics.probed.exponents import Exponents
 from suite.metrics.registry import metric
 from suite.metrics.run import Run
+from suite.spec.task import TaskSpec
 
 _FAMILY = "sharpness dimension"
 
@@ -77,12 +78,18 @@ def lyapunov_entropy(run: Run) -> float:
     return math.fsum(_positive(run.exponents))
 
 
+def _all_exponents(task: TaskSpec) -> bool:
+    """Whether a task follows all exponents: of a few the sum hardly ever turns negative, and D_s is not known."""
+    return task.probes.exponents is not None and task.probes.exponents.leading == "all"
+
+
 @metric(
     title="Multi-step dimension D_s",
     family=_FAMILY,
     source="Tuci et al. 2026, Eq. 70 (Kaplan, Yorke 1979)",
     sign=1,
     probes=("exponents",),
+    applies=_all_exponents,
 )
 def lyapunov_dimension(run: Run) -> float:
     """D_s = j + Λ_j / (Λ_j − Λ_{j+1}): Λ_j the sum of the j leading exponents, j the last of Λ_j ≥ 0; 0 if λ₁ < 0.

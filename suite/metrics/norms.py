@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from suite.metrics.margins import positive_margin
-from suite.metrics.registry import metric
+from suite.metrics.registry import metric, on_vectors
 from suite.metrics.run import Run
 
 
@@ -113,6 +113,7 @@ def parameter_count(run: Run) -> float:
     sign=1,
     cost="free",
     invariances=("rescaling", "reparametrisation", "last layer"),
+    applies=on_vectors,
 )
 def vc_bound(run: Run) -> float:
     """Upper bound d + 2 d ln(22 d p) Ω on the VC-dimension of a network of d weight matrices with Ω entries.
@@ -327,6 +328,7 @@ def _squared_path_norm(run: Run) -> float:
     sign=1,
     cost="free",
     invariances=("rescaling",),
+    applies=on_vectors,
 )
 def path_norm(run: Run) -> float:
     """√(v / m), v the sum of the outputs of the network with squared weights on an input of ones, a perceptron's.
@@ -344,6 +346,7 @@ def path_norm(run: Run) -> float:
     sign=1,
     cost="forward",
     invariances=("rescaling", "last layer"),
+    applies=on_vectors,
 )
 def path_norm_over_margin(run: Run) -> float:
     """√(v / m), v = path norm / γ²."""
@@ -357,6 +360,7 @@ def path_norm_over_margin(run: Run) -> float:
     sign=1,
     cost="forward",
     invariances=("rescaling", "last layer"),
+    applies=on_vectors,
 )
 def spectral_margin_bound(run: Run) -> float:
     """‖X‖_F R ln W / (γ m), R = Π ‖A‖ · (Σ (‖Aᵀ‖₂,₁ / ‖A‖)^⅔)^{3/2}, reference matrices zero.

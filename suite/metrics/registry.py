@@ -17,6 +17,7 @@ from suite.curvature.estimate import Estimate
 from suite.errors import BadInput, first_line
 from suite.metrics.fingerprint import FILE_PREFIX, fingerprint_of
 from suite.metrics.run import Run
+from suite.spec.task import TaskSpec
 
 Value = float | Estimate
 Measure = Callable[[Run], Value | dict[str, Value]]
@@ -32,6 +33,16 @@ _EVERY: tuple[Optimizer, ...] = get_args(Optimizer)
 ProbeName = Literal[
     "spectrum", "common", "whole", "optimizer", "gradients", "exponents", "attractor", "forward", "backward"
 ]
+
+
+def everywhere(task: TaskSpec) -> bool:
+    """Of a metric that is defined on every task."""
+    return True
+
+
+def on_vectors(task: TaskSpec) -> bool:
+    """Of a metric that is defined for networks on input vectors, not on tokens."""
+    return task.data.shape().encoding == "vectors"
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,8 @@ class Metric:
             on the last layer's weights (and its biases).
         trivial: True for predictors that any real metric must beat.
         optimizers: those that it is defined for; with another the metric has no value, and that is no failure.
+        applies: whether it is defined on a task at all, by the task's spec; where not it has no value, which is no
+            failure either, and counts 0 there.
         fingerprint: hash of its function and of what that reaches, other modules of this package and the library of
             curvature included (`suite.metrics.fingerprint`). Values are measured again when it changes.
         origin: where it comes from. What comes from outside this package never shares a process with what does not.
@@ -73,6 +86,7 @@ class Metric:
     invariances: tuple[Invariance, ...] = ()
     trivial: bool = False
     optimizers: tuple[Optimizer, ...] = _EVERY
+    applies: Callable[[TaskSpec], bool] = everywhere
     fingerprint: str = ""
     origin: Origin = None
 
@@ -89,6 +103,7 @@ def metric(
     invariances: tuple[Invariance, ...] = (),
     trivial: bool = False,
     optimizers: tuple[Optimizer, ...] = _EVERY,
+    applies: Callable[[TaskSpec], bool] = everywhere,
 ) -> Callable[[Measure], Metric]:
     """Make a metric of a function `Run -> value`; see `Metric` for the words.
 
@@ -106,9 +121,11 @@ def metric(
     _among("optimizers", optimizers, _EVERY)
     if not optimizers:
         raise BadInput("@metric: optimizers (): at least one is meant")
+    if not callable(applies):
+        raise BadInput(f"@metric: applies {applies!r}: a function of a task's spec is meant")
 
     def made(measure: Measure) -> Metric:
-        words = (title, family, source, sign, version, probes, cost, invariances, trivial, optimizers)
+        words = (title, family, source, sign, version, probes, cost, invariances, trivial, optimizers, applies)
         return Metric(measure.__name__, measure, *words, fingerprint_of(measure))
 
     return made

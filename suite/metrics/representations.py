@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from suite.curvature.estimate import Estimate
-from suite.metrics.registry import metric
+from suite.metrics.registry import metric, on_vectors
 from suite.metrics.run import Run
 from suite.spec.seeds import seed_of
 
@@ -147,6 +147,7 @@ def davies_bouldin_index(run: Run) -> float:
     sign=1,
     cost="forward",
     invariances=("rescaling", "reparametrisation", "logit scale", "last layer"),
+    applies=on_vectors,
 )
 def mixup_error(run: Run) -> Estimate:
     """1 − accuracy on midpoints ½ (x + x′) of training inputs of one class, averaged over the classes.
@@ -165,6 +166,7 @@ def mixup_error(run: Run) -> Estimate:
     sign=1,
     cost="forward",
     invariances=("rescaling", "last layer"),
+    applies=on_vectors,
 )
 def davies_bouldin_mixup(run: Run) -> Estimate:
     """Davies–Bouldin index of the last hidden layer × (1 − accuracy on label-wise mixup)."""

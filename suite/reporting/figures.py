@@ -70,7 +70,7 @@ def _overall(board: Board) -> Figure:
     lacking = np.where(table["lacking"], " (values missing)", "")
     axes.set_yticks(range(len(table)), [f"{title}{word}" for title, word in zip(table["title"], lacking, strict=True)])
     axes.set_ylim(-0.7, len(table) - 0.3)
-    note = f"\n{left_out} further metrics score less than those shown: leaderboard.md has them" if left_out else ""
+    note = f"\n{left_out} further metrics score less or have no value: leaderboard.md has them" if left_out else ""
     label = "score: mean over tasks of sign × Kendall's τ-b (trivial: the better sign), with 95 % interval"
     axes.set_xlabel(label + note)
     axes.plot([], [], "D", color=_REAL, label="metric")

@@ -5,13 +5,12 @@ One step is `w, state ← update(w, gradient, state, hyper, factor)`; nothing is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from suite.spec.training import SGD, AdamW, Schedule, WarmupCosine
+from suite.spec.training import SGD, AdamW, Schedule
 
 State = tuple[Tensor, ...]
 Hyper = dict[str, Tensor]
@@ -59,14 +58,4 @@ def _adamw(w: Tensor, gradient: Tensor, state: State, hyper: Hyper, factor: Tens
 
 def schedule_factors(schedule: Schedule, total: int) -> list[float]:
     """What the learning rate is multiplied by at each of `total` steps."""
-    if not isinstance(schedule, WarmupCosine):
-        return [1.0] * total
-    warm, final = schedule.warmup_steps, schedule.final_fraction
-    span = max(1, total - warm)
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - warm) / span))
-
-    return [factor(step) for step in range(total)]
+    return [schedule.factor(step, total) for step in range(total)]

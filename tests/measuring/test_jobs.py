@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from suite.errors import BadInput
 from suite.measuring.jobs import Wanted, _measure, probe_job
 from suite.measuring.limits import memory_limit, memory_share
 from suite.measuring.measure import Laboratory, applies, plan, value_key
@@ -20,7 +21,7 @@ from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.metrics import Estimate, Metric, Run, find_metrics, metric
 from suite.metrics.registry import ProbeName
 from suite.spec.cells import spec_hash, stacks
-from suite.spec.task import Limits
+from suite.spec.task import Limits, TaskSpec
 from suite.store import Store, StoredValue
 from tests.measuring.conftest import Made, silent
 
@@ -230,3 +231,23 @@ def test_preparing_for_cuda_chooses_the_device_and_a_fixed_order_of_sums(monkeyp
     finally:
         torch.use_deterministic_algorithms(False)
     assert WORKER_VARIABLES["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")  # torch demands one of these
+
+
+def test_a_metric_applies_where_it_says_so(made: Made) -> None:
+    task, vectors = made.point.task, find_metrics()["path_norm"]
+    assert applies(vectors, task, True)
+    data = {"kind": "modular", "modulus": 5, "operation": "add", "encoding": "tokens", "train_fraction": 0.6}
+    model = {"kind": "transformer", "layers": 1, "width": 8, "heads": 2}
+    training = task.training.model_dump() | {"batch_size": 4}
+    tokens = TaskSpec.model_validate(
+        task.model_dump(exclude={"data", "model", "grid", "training"})
+        | {"data": data, "model": model, "training": training}
+    )
+    assert not applies(vectors, tokens, True)
+    assert not applies(find_metrics()["lyapunov_dimension"], task, True)
+
+    def broken(spec: TaskSpec) -> bool:
+        raise KeyError("no such field")
+
+    with pytest.raises(BadInput, match="path_norm: applies: KeyError"):
+        applies(replace(vectors, applies=broken), task, True)

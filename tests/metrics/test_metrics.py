@@ -185,6 +185,7 @@ def test_every_metric_says_what_is_known_of_it() -> None:
         ({"sign": True}, "sign True"),
         ({"cost": "cheap"}, "cost 'cheap': one of free"),
         ({"version": 0}, "version 0"),
+        ({"applies": True}, "applies True: a function"),
         ({"title": " "}, "title ' '"),
         ({"source": None}, "source None"),
     ],
