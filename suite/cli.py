@@ -287,18 +287,24 @@ def list_metrics(
     write: Annotated[Path | None, typer.Option(help="Write the catalogue, with definitions, as Markdown")] = None,
     check: Annotated[Path | None, typer.Option(help="Fail if that catalogue is not current")] = None,
 ) -> None:
-    """What metrics there are; with definitions, sources and probes: docs/metrics.md, or --json."""
+    """What metrics there are; with definitions: docs/metrics.md, or --json."""
     if write or check:
         from suite.pipeline import metrics_page
 
         arguments.page(metrics_page(), write, check)
         return
     from suite.metrics import find_metrics
+    from suite.pipeline import definition
 
-    words = ("name", "title", "family", "sign", "cost", "probes", "invariances", "optimizers", "version", "source")
-    told = [{w: getattr(m, w) for w in words} for m in find_metrics(metric or ()).values()]
-    rows = told if as_json else [{w: arguments.plain(v) for w, v in row.items()} for row in told]
-    spare = ("source", "optimizers", "invariances", "version", "probes", "family")
+    words = ("name", "title", "family", "sign", "trivial", "cost", "probes", "invariances", "optimizers")
+    found = find_metrics(metric or ()).values()
+    rows = [
+        {w: getattr(m, w) if as_json else arguments.plain(getattr(m, w)) for w in (*words, "version", "source")}
+        for m in found
+    ]
+    if as_json:
+        rows = [row | {"definition": definition(m)} for row, m in zip(rows, found, strict=True)]
+    spare = ("source", "optimizers", "invariances", "version", "trivial", "probes", "family")
     arguments.table("Metrics", rows, as_json, prose=("title", "family", "source", "probes", "invariances"), spare=spare)
 
 

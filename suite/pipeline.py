@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from inspect import getdoc
+from inspect import getdoc, getmodule
 from pathlib import Path
 
 from rich.console import Console
@@ -215,8 +215,19 @@ def _chosen(metrics: dict[str, Metric], cost: str) -> dict[str, Metric]:
 def metrics_page() -> str:
     """The catalogue of this package's metrics, as Markdown."""
     own = [metric for metric in find_metrics().values() if metric.origin is None]
-    words = [field.name for field in fields(Entry) if field.name != "definition"]
-    return catalogue([Entry(**{w: getattr(m, w) for w in words}, definition=getdoc(m.measure) or "") for m in own])
+    words = [field.name for field in fields(Entry) if field.name not in ("definition", "notes")]
+    return catalogue(
+        [Entry(**{w: getattr(m, w) for w in words}, definition=definition(m), notes=_notes(m)) for m in own]
+    )
+
+
+def definition(metric: Metric) -> str:
+    """What a metric's docstring says."""
+    return getdoc(metric.measure) or ""
+
+
+def _notes(metric: Metric) -> str:
+    return getdoc(getmodule(metric.measure)) or ""
 
 
 def _plans(tasks: Sequence[Path], options: Options) -> list[Plan]:

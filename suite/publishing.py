@@ -192,7 +192,7 @@ def recorded(store: Store, run_id: str, plan: Plan) -> StoredRun:
 def described(metric: Metric) -> dict[str, Any]:
     """The entry of `metrics.json`."""
     words = ("name", "title", "family", "source", "sign", "version", "probes", "cost", "invariances", "trivial")
-    return {word: getattr(metric, word) for word in (*words, "fingerprint")}
+    return {word: getattr(metric, word) for word in (*words, "fingerprint")} | {"outside": metric.origin is not None}
 
 
 def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, Any]:

@@ -29,11 +29,13 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
 
     `p` is the permutation p-value of the score (each task permuted by itself), `p_holm` Holm's correction over all
     metrics; `group` and the rank's 95 % interval `rank_low`, `rank_high` are of `suite.ranking.groups`;
-    `without:<task>` is the score with that task left out, NaN where no other is scored.
+    `without:<task>` is the score with that task left out, NaN where no other is scored; `outside` says that a metric is
+    not this package's own.
     """
     described = pd.concat([r.results.metrics for r in rankings])
     described = described[~described.index.duplicated()].sort_index()
     overall = described[["title", "family", "source", "sign", "trivial"]].copy()
+    overall["outside"] = [bool(value is True) for value in described.get("outside", pd.Series(False, described.index))]
     scored = [r for r in rankings if r.scored]
     names = [str(name) for name in overall.index if any(r.has_values(str(name)) for r in scored)]
     scores = {name: [_on(r, name) for r in scored] for name in names}

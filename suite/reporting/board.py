@@ -48,10 +48,12 @@ class Board:
 
     @property
     def leaders(self) -> pd.DataFrame:
-        """The rows worth a first look, best first: the best metrics, all trivial ones, what the suite is about."""
+        """The rows worth a first look, best first: the best metrics, all trivial ones, those from outside, CLAIM."""
+        if (~self.overall["trivial"].astype(bool)).sum() <= MOST:
+            return self.overall
         table = self.overall[self.overall["score"].notna()]
         trivial = table["trivial"].astype(bool)
-        return table[trivial | ((~trivial).cumsum() <= MOST) | (table.index == CLAIM)]
+        return table[trivial | ((~trivial).cumsum() <= MOST) | (table.index == CLAIM) | table["outside"]]
 
     @property
     def unshown(self) -> int:
@@ -65,7 +67,9 @@ class Board:
         real = table[~table["trivial"].astype(bool)]
         if real.empty:
             return ""
-        words = [f"Of {len(real)} metrics the best is {_told(real.iloc[0])}."]
+        lacking = [t.results.name for t in self.tasks if t.scored and pd.isna(real.iloc[0][t.results.name])]
+        without = f", without a value on {', '.join(lacking)}" if lacking else ""
+        words = [f"Of {len(real)} metrics the best is {_told(real.iloc[0])}{without}."]
         if self.best_trivial is not None:
             beating = list(real.index[real["beats_trivial"] == "yes"])
             verdict = f"{len(beating)} certainly" if beating else "None certainly"

@@ -21,7 +21,7 @@ either many hundred times. **Unchanged by**: what leaves it as it is, as far as 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a catalogue says of a metric; `definition` is its docstring."""
+    """What a catalogue says of a metric; `definition` is its docstring, `notes` that of its file."""
 
     name: str
     title: str
@@ -33,6 +33,7 @@ class Entry:
     cost: str
     invariances: tuple[str, ...]
     definition: str
+    notes: str = ""
 
 
 def catalogue(entries: Sequence[Entry]) -> str:
@@ -43,7 +44,9 @@ def catalogue(entries: Sequence[Entry]) -> str:
 
 
 def _chapter(family: str, entries: list[Entry]) -> str:
-    return "\n".join([f"## {family[:1].upper()}{family[1:]}\n", *(_section(entry) for entry in entries)])
+    notes = dict.fromkeys(_paragraphs(entry.notes) for entry in entries if entry.notes)
+    heading = f"## {family[:1].upper()}{family[1:]}\n"
+    return "\n".join([heading, *(f"{note}\n" for note in notes), *(_section(entry) for entry in entries)])
 
 
 def _section(entry: Entry) -> str:

@@ -59,7 +59,7 @@ def _svg(figure: Figure) -> bytes:
 def _overall(board: Board) -> Figure:
     import matplotlib.pyplot as plt
 
-    table, left_out = board.leaders.iloc[::-1], board.unshown
+    table, left_out = board.leaders[board.leaders["score"].notna()].iloc[::-1], board.unshown
     figure, axes = plt.subplots(figsize=(7.5, 0.28 * len(table) + 0.9))
     for place, (_, row) in enumerate(table.iterrows()):
         colour, marker = (_TRIVIAL, "o") if row["trivial"] else (_REAL, "D")

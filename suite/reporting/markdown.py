@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -62,6 +62,8 @@ _READING = """\
 - **p** is the chance of a score as good from a metric that has nothing to do with the gap: settings are permuted with
   all their seeds (on trajectory tasks: τ of a whole setting changes its sign), one-sided with the metric's sign,
   two-sided for trivial predictors, and corrected for the number of metrics by Holm's method: below 0.05 is a finding.
+  An interval is about one metric alone: of a hundred that know nothing, five leave 0 out. The smallest p there can be
+  is the number of metrics over the number of permutations.
   On a trajectory task k settings give no p below 1 / 2ᵏ before correction (four: 1/16): four find nothing.
 - **Group**: metrics of one group cannot be told apart from its leader by their paired resamples (Holm's correction
   again). **Ranks**: where a metric came in 95 % of the resamples.
@@ -211,16 +213,22 @@ def _transitions(task: TaskRanking) -> str:
     found = transitions(task.results)
     if found.empty or not found["grokked"].max():
         return "**Transitions**: test accuracy jumps in no run.\n"
+    length = float(task.results.runs["step"].max())
     quiet, grokked = int(found["quiet"].max()), int(found["grokked"].max())
     seen = found[found["runs"] > 0].sort_values(["runs", "lead"], ascending=False, kind="stable")
     header = ["metric", f"runs of {grokked}", "lead, steps", "95 %", f"false alarms in {quiet} quiet runs"]
     rows = [
         [_escaped(task.results.metrics.at[row["metric"], "title"]), str(row["runs"]), number(row["lead"], 0),
-         span(row["low"], row["high"], 0), "–" if pd.isna(row["false_alarms"]) else f"{row['false_alarms']:.0%}"]
+         _told_apart(row, length), "–" if pd.isna(row["false_alarms"]) else f"{row['false_alarms']:.0%}"]
         for row in seen.to_dict("records")
     ]  # fmt: skip
     summary = f"Transitions: when {len(rows)} metrics change, before (+) or after (−) test accuracy jumps"
     return folded(summary, _table(header, rows))
+
+
+def _told_apart(row: dict[Hashable, Any], length: float) -> str:
+    """The interval of a lead, where it is narrower than a run is long."""
+    return span(row["low"], row["high"], 0) if row["high"] - row["low"] < length else "cannot be told"
 
 
 def _best(task: TaskRanking, target: str) -> str:

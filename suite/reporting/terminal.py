@@ -13,7 +13,7 @@ _SHAPES = (("score", "95 %", "beats trivial", "tasks"), ("score", "95 %", "beats
 
 
 def print_leaderboard(console: Console, board: Board) -> None:
-    """What is averaged, the overall table (best metric first, the columns that fit), and what its marks mean."""
+    """What is averaged, the leading metrics (the columns that fit), what the marks mean, and the answer in short."""
     _say(console, board.coverage)
     if len(board.unscored) < len(board.tasks):
         tables = [_table(board, shape) for shape in _SHAPES]
@@ -22,6 +22,7 @@ def print_leaderboard(console: Console, board: Board) -> None:
         console.print(fitting[0] if fitting else tables[-1])
         for note in _notes(board):
             _say(console, note)
+        _say(console, f"In short: {board.in_short}" if board.in_short else "")
 
 
 def _table(board: Board, shape: tuple[str, ...]) -> Table:
@@ -30,13 +31,14 @@ def _table(board: Board, shape: tuple[str, ...]) -> Table:
     table.add_column("#", justify="right")
     # a name is broken between words, never within one
     table.add_column("metric", min_width=max(len(word) for title in board.overall["title"] for word in title.split()))
+    shown = board.leaders if len(board.leaders) else board.overall
     table.add_column("")  # a column of its own: beside a name the marks would be what is wrapped first
-    rows = [_row(board, name, shape, tasks) for name in board.overall.index]
+    rows = [_row(board, name, shape, tasks) for name in shown.index]
     headings = [*(heading for heading in shape if heading != "tasks"), *(task.replace("/", "/\n") for task in tasks)]
     for place, heading in enumerate(headings, start=3):
         width = max(len(text) for text in [*heading.split("\n"), *(row[place] for row in rows)])
         table.add_column(heading, justify="right", no_wrap=True, min_width=width)
-    for row, trivial in zip(rows, board.overall["trivial"], strict=True):
+    for row, trivial in zip(rows, shown["trivial"], strict=True):
         table.add_row(*(Text(cell, style="dim" if trivial else "") for cell in row))
     return table
 
@@ -65,6 +67,8 @@ def _notes(board: Board) -> list[str]:
         )
     if few := [f"{t.clusters} {t.drawn} in {t.results.name}" for t in board.tasks if t.scored and t.clusters < FEW]:
         notes.append(f"Read the intervals as rough: there are only {', '.join(few)}")
+    if board.unshown:
+        notes.append(f"{board.unshown} further metrics are in leaderboard.md")
     return [*notes, *([board.control_note] if board.control_note else [])]
 
 
