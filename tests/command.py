@@ -24,6 +24,7 @@ grid:
   seed: [0, 1]
 probes:
   spectrum: {kind: dense, minibatches: 2}
+  gradients: null
 """
 
 TINY_TRAJECTORY = """\
@@ -42,6 +43,7 @@ grid:
   seed: [0, 1]
 probes:
   spectrum: {kind: lanczos, runs: 2, steps: 10, batch_size: full}
+  gradients: null
 """
 
 
