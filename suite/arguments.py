@@ -172,13 +172,25 @@ def plain(value: Any) -> Any:
     return ", ".join(value) if isinstance(value, tuple) else value
 
 
-def page(text: str, write: Path | None, check: Path | None) -> None:
-    """Write the generated catalogue, or say that the one there is another."""
-    if write:
-        write.write_text(text, encoding="utf-8")
-    if check and (not check.is_file() or check.read_text(encoding="utf-8") != text):
-        print(f"{check} is out of date: `suite metrics --write {check}` writes it", file=sys.stderr)
+def generated(text: str, write: Path | None, check: Path | None, command: str) -> None:
+    """Write a generated file, if that is not what is in it; or write nothing, and say whether it is current.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    from suite.errors import BadInput
+
+    path = check or write
+    assert path is not None  # the command asks for one of them
+    current = path.is_file() and path.read_bytes() == text.encode()
+    if check and not current:
+        print(f"{path} is out of date: `{command} --write {path}` writes it", file=sys.stderr)
         raise typer.Exit(1)
+    try:
+        if not current:
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}): give a file in a folder that is there") from None
 
 
 def began(written: list[Path], then: list[str]) -> None:

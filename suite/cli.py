@@ -291,7 +291,7 @@ def list_metrics(
     if write or check:
         from suite.pipeline import metrics_page
 
-        arguments.page(metrics_page(), write, check)
+        arguments.generated(metrics_page(), write, check, "suite metrics")
         return
     from suite.metrics import find_metrics
     from suite.pipeline import definition
@@ -362,16 +362,12 @@ def schema(
     ] = None,
 ) -> None:
     """The JSON schema of task files, for editors; with the kinds that installed plug-ins bring, unless written."""
-    from suite.spec import schema
+    from suite.spec.schema import json_schema
 
-    if check:
-        if not schema.is_current(check):
-            print(f"{check} is out of date: `suite schema --write {check}` writes it", file=sys.stderr)
-            raise typer.Exit(1)
-    elif write:
-        schema.write(write)
+    if write or check:
+        arguments.generated(json_schema(outsiders=False), write, check, "suite schema")
     else:
-        print(schema.json_schema(), end="")
+        print(json_schema(), end="")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from typing import Any
 
 from suite.errors import BadInput
 from suite.measuring.jobs import Point
-from suite.measuring.measure import Plan, applies, value_key
+from suite.measuring.measure import Plan, applies, probes_read, value_key
 from suite.measuring.probes import BACKWARD, probe_key
 from suite.metrics import Metric
 from suite.ranking.tables import GAPS, MEASURES
@@ -233,15 +233,10 @@ def _agreed(noted: Iterable[str | None]) -> str | None:
     return ", ".join(sorted({one for one in noted if one})) or None
 
 
-def _read(metrics: dict[str, Metric]) -> list[str]:
-    """The probes that any metric reads."""
-    return sorted({name for metric in metrics.values() for name in metric.probes if name != BACKWARD})
-
-
 def _probe_notes(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, int]:
     """What the probes that succeeded say of themselves (such as a second attempt in float64), and how many do."""
     notes: Counter[str] = Counter()
-    for probe in _probes(plan, store, _read(metrics)):
+    for probe in _probes(plan, store, probes_read(metrics.values())):
         if probe.status == "ok" and probe.reason:
             notes[probe.reason] += 1
     return dict(sorted(notes.items()))
@@ -284,7 +279,7 @@ def _seconds(
     plan: Plan, store: Store, metrics: dict[str, Metric], measured: dict[str, list[StoredValue]]
 ) -> dict[str, float]:
     probes = Counter[str]()
-    for probe in _probes(plan, store, _read(metrics)):
+    for probe in _probes(plan, store, probes_read(metrics.values())):
         probes[probe.name] += probe.seconds  # type: ignore[assignment]
     values = sum(row.seconds for rows in measured.values() for row in rows)
     each = {f"probe {name}": round(seconds, 1) for name, seconds in sorted(probes.items())}

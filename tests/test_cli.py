@@ -138,3 +138,17 @@ def test_validate_takes_what_run_takes(tmp_path: Path, monkeypatch: pytest.Monke
         *["tasks/tiny/digits.yaml"] * 2,
         "tasks/tiny/grokking.yaml",
     ]
+
+
+@pytest.mark.parametrize("command", ["schema", "metrics"])
+def test_a_generated_file_is_written_checked_or_refused_in_a_line(command: str, tmp_path: Path) -> None:
+    def asked(option: str, path: Path) -> int:
+        return CliRunner().invoke(cli.app, [command, option, str(path)]).exit_code
+
+    file = tmp_path / "made"
+    assert asked("--check", file) == 1
+    assert asked("--write", file) == asked("--check", file) == 0
+    file.write_bytes(b"\xff" + file.read_bytes())
+    assert asked("--check", file) == 1
+    with pytest.raises(BadInput, match="cannot be written"):
+        CliRunner().invoke(cli.app, [command, "--write", str(tmp_path / "no/such/made")], catch_exceptions=False)

@@ -90,7 +90,7 @@ class Laboratory:
     def probe(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: LocalExecutor) -> None:
         """Measure every probe that a metric reads and that is not in the store, one job a probe of a checkpoint."""
         # the other way round, so that of two that come to the same the first by name stands for both
-        names = sorted({n for metric in metrics.values() for n in metric.probes if n != BACKWARD}, reverse=True)
+        names = probes_read(metrics.values())[::-1]
         jobs = {
             key: Job(p.task.name, probe_job, (key, name, point, p.place))
             for p in plans
@@ -192,6 +192,11 @@ def applies(metric: Metric, task: TaskSpec, last: bool) -> bool:
     except Exception as error:
         raise BadInput(f"metric {metric.name}: applies: {first_line(error)}") from error
     return defined and all(asked(task, name, last) is not None for name in metric.probes)
+
+
+def probes_read(metrics: Iterable[Metric]) -> list[str]:
+    """The probes that any of these metrics reads, by name; those that training makes itself are not among them."""
+    return sorted({name for metric in metrics for name in metric.probes if name != BACKWARD})
 
 
 def value_key(point: Point, metric: Metric) -> str:

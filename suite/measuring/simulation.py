@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from suite.measuring.probes.base import Subject
 from suite.training.optimizers import State, hyperparameters, schedule_factors, stacked_optimizer
-from suite.training.order import epoch_order
+from suite.training.order import minibatches
 
 _Step = Callable[..., tuple[Tensor, State]]
 
@@ -89,15 +89,4 @@ def factors_from(subject: Subject, steps: int) -> Tensor:
 
 def batches(subject: Subject, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The minibatches of the run's steps from the checkpoint on."""
-    train, batch = subject.problem.train, subject.batch
-    per_epoch = len(train) // batch
-    order = torch.empty(0)
-    for step in range(subject.step, subject.step + steps):
-        if batch == len(train):
-            yield train.inputs, train.targets
-            continue
-        epoch, place = divmod(step, per_epoch)
-        if place == 0 or step == subject.step:
-            order = epoch_order(subject.task.seed, epoch, len(train)).to(train.inputs.device)
-        at = order[place * batch : (place + 1) * batch]
-        yield train.inputs[at], train.targets[at]
+    return minibatches(subject.problem.train, subject.task.seed, subject.batch, subject.step, steps)

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from suite.spec import explain
 from suite.spec.positions import Document, Path, Problem
+from suite.spec.probes import SPECTRA
 from suite.spec.task import AnyData, AnyModel, TaskSpec, misfits
 
 _ROUNDS = 4
@@ -65,8 +66,7 @@ def _misfits(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if source is None:
         return
     model = _valid(_MODEL, data.get("model"))
-    names = ("spectrum", "common", "whole", "optimizer")
-    probes = {name: _inside(data, ("probes", name, "batch_size")) for name in names}
+    probes = {name: _inside(data, ("probes", name, "batch_size")) for name in SPECTRA}
     yield from misfits(source, model, _inside(data, ("training", "batch_size")), probes)
 
 

@@ -75,6 +75,10 @@ class Forward(Strict):
     at: At = "last"
 
 
+SPECTRA = ("spectrum", "common", "whole", "optimizer")
+"""The probes that are spectra, each with a `batch_size`."""
+
+
 class Probes(Strict):
     """The probes of a task: metrics read these and nothing dearer. One that is null is not made, nor what reads it."""
 
@@ -100,5 +104,4 @@ class Probes(Strict):
 
     def spectra(self) -> dict[str, DenseSpectrum | LanczosSpectrum]:
         """The spectral probes asked for, by name."""
-        named = {"spectrum": self.spectrum, "common": self.common, "whole": self.whole, "optimizer": self.optimizer}
-        return {name: spec for name, spec in named.items() if spec is not None}
+        return {name: spec for name in SPECTRA if (spec := getattr(self, name)) is not None}

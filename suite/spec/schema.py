@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from pydantic import create_model
 
-from suite.errors import BadInput
 from suite.spec.base import DataSpec, ModelSpec, union
 from suite.spec.task import TaskSpec
 
@@ -25,24 +23,6 @@ def json_schema(outsiders: bool = True) -> str:
         "for instance training.optimizer.learning_rate: [0.1, 0.2]. Cells are their product."
     )
     return json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def write(path: Path) -> None:
-    """Write the schema of the package's own kinds to a file, if that is not what is in it.
-
-    Raises:
-        BadInput: it cannot be written.
-    """
-    try:
-        if not is_current(path):
-            path.write_text(json_schema(outsiders=False), encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written ({error.strerror}): give a file in a folder that is there") from None
-
-
-def is_current(path: Path) -> bool:
-    """Whether that is the schema of the package's own kinds."""
-    return path.is_file() and path.read_bytes() == json_schema(outsiders=False).encode()
 
 
 def _without_outsiders() -> type[TaskSpec]:

@@ -10,7 +10,7 @@ from suite.spec.cells import Cell
 from suite.spec.training import SGD, AdamW
 from suite.training.objective import mean_loss
 from suite.training.optimizers import schedule_factors
-from suite.training.order import epoch_order
+from suite.training.order import minibatches
 from suite.training.problem import Problem
 
 
@@ -25,16 +25,12 @@ def train_cell(cell: Cell, problem: Problem, steps: int | None = None) -> Tensor
     optimizer = _torch_optimizer(task.training.optimizer, module)
     factors = schedule_factors(task.training.schedule, total)
     batch = task.training.batch(len(train))
-    per_epoch = len(train) // batch
-    for step in range(total if steps is None else steps):
-        epoch, place = divmod(step, per_epoch)
-        if place == 0:
-            order = epoch_order(task.seed, epoch, len(train)).to(device)
-        at = order[place * batch : (place + 1) * batch] if batch < len(train) else slice(None)
+    parts = minibatches(train, task.seed, batch, 0, total if steps is None else steps)
+    for step, (inputs, targets) in enumerate(parts):
         for group in optimizer.param_groups:
             group["lr"] = task.training.optimizer.learning_rate * factors[step]
         optimizer.zero_grad()
-        mean_loss(problem.objective, module(train.inputs[at]), train.targets[at]).backward()  # type: ignore[no-untyped-call]
+        mean_loss(problem.objective, module(inputs), targets).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return torch.nn.utils.parameters_to_vector(module.parameters()).detach()
 
