@@ -294,7 +294,7 @@ def list_metrics(
         arguments.generated(metrics_page(), write, check, "suite metrics")
         return
     from suite.metrics import find_metrics
-    from suite.pipeline import definition
+    from suite.publishing import definition
 
     words = ("name", "title", "family", "sign", "trivial", "cost", "probes", "invariances", "optimizers")
     found = find_metrics(metric or ()).values()

@@ -19,7 +19,7 @@ from suite.measuring.saved import Budget, SpectrumReport, from_python, from_task
 from suite.metrics import Metric, find_metrics
 from suite.metrics.registry import COSTS
 from suite.progress import Board
-from suite.publishing import check_names, failures, make_ready, write_results
+from suite.publishing import check_names, definition, failures, make_ready, write_results
 from suite.reporting.catalogue import Entry, catalogue
 from suite.reporting.local import report
 from suite.reporting.spectrum import draw_spectrum
@@ -219,11 +219,6 @@ def metrics_page() -> str:
     return catalogue(
         [Entry(**{w: getattr(m, w) for w in words}, definition=definition(m), notes=_notes(m)) for m in own]
     )
-
-
-def definition(metric: Metric) -> str:
-    """What a metric's docstring says."""
-    return getdoc(metric.measure) or ""
 
 
 def _notes(metric: Metric) -> str:

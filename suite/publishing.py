@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,13 @@ def recorded(store: Store, run_id: str, plan: Plan) -> StoredRun:
 def described(metric: Metric) -> dict[str, Any]:
     """The entry of `metrics.json`."""
     words = ("name", "title", "family", "source", "sign", "version", "probes", "cost", "invariances", "trivial")
-    return {word: getattr(metric, word) for word in (*words, "fingerprint")} | {"outside": metric.origin is not None}
+    entry = {word: getattr(metric, word) for word in (*words, "fingerprint")}
+    return entry | {"outside": metric.origin is not None, "definition": definition(metric)}
+
+
+def definition(metric: Metric) -> str:
+    """What a metric's docstring says."""
+    return getdoc(metric.measure) or ""
 
 
 def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, Any]:
