@@ -1,4 +1,7 @@
-"""The results of a task as plain files: `runs.csv`, `values/<metric>.csv`, `metrics.json`, `provenance.json`."""
+"""The results of a task as plain files: `runs.csv`, `values/<metric>.csv`, `metrics.json`, `provenance.json`.
+
+Where the task asks for a spectral probe, `spectra.csv` has its spectra in few numbers.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,24 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load
+
 from suite.errors import BadInput
 from suite.measuring.jobs import Point
 from suite.measuring.measure import Plan, applies, probes_read, value_key
-from suite.measuring.probes import BACKWARD, probe_key
+from suite.measuring.probes import BACKWARD, find_probes, probe_key
+from suite.measuring.profiles import spectral_profile
 from suite.metrics import Metric
-from suite.ranking.tables import GAPS, MEASURES
+from suite.ranking.tables import GAPS, MEASURES, SPECTRA
 from suite.spec.cells import spec_hash
-from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue, explained
+from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue, explained, read_checked
 
 VALUE_COLUMNS = ("run_id", "step", "component", "value", "standard_error", "status", "reason")
 """The header of `values/<metric>.csv`."""
 UNWRITABLE = "results cannot be written there"
 """What is said where a folder of results refuses a file."""
 _UNFINISHED = ".results-"
+_SPECTRAL = ("spectrum", "whole", "common")
 
 
 def check_names(plans: Iterable[Plan], root: Path) -> None:
@@ -86,6 +93,8 @@ def _fill(folder: Path, plan: Plan, store: Store, metrics: dict[str, Metric]) ->
     write_csv(folder / "runs.csv", [*_run_header(plan)], _run_rows(plan, store))
     for name, rows in values.items():
         write_csv(folder / "values" / f"{name}.csv", VALUE_COLUMNS, rows)
+    if spectra := list(_spectra(plan, store)):
+        write_csv(folder / "spectra.csv", SPECTRA, spectra)
     write_json(folder / "metrics.json", [described(metrics[name]) for name in values])
     write_json(folder / "provenance.json", _provenance(plan, store, metrics))
 
@@ -160,6 +169,22 @@ def _probes(plan: Plan, store: Store, names: Iterable[str]) -> Iterator[StoredPr
             probe = store.probe(probe_key(point.run_id, point.step, point.task, name))
             if probe is not None:
                 yield probe
+
+
+def _spectra(plan: Plan, store: Store) -> Iterator[list[Any]]:
+    """Profiles of the first of the spectral probes that the task asks for, at each run's first and last checkpoint."""
+    name = next((name for name in _SPECTRAL if getattr(plan.task.probes, name) is not None), None)
+    points = list(_points(plan, store))
+    for before, point in zip([None, *points], points, strict=False):
+        if name is None or not (point.last or before is None or before.last):
+            continue
+        probe = store.probe(probe_key(point.run_id, point.step, point.task, name))
+        if probe is None or probe.status != "ok":
+            continue
+        tensors = load(read_checked(store.path(str(probe.tensors))))
+        spectrum = find_probes()[name].load(getattr(point.task.probes, name), tensors)
+        for row in spectral_profile(spectrum, point.task.training.optimizer.learning_rate):
+            yield [point.run_id, point.step, *(f"{number:.6g}" for number in row)]
 
 
 def _value_row(v: StoredValue) -> list[Any]:

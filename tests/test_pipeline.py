@@ -177,6 +177,18 @@ def test_results_and_report_are_written(place: Path) -> None:
     assert all(len(str(c["seconds"]).strip("0.").split("e")[0]) == 1 for c in costs.values()), "one digit"
 
 
+def test_spectra_are_published_in_few_numbers(place: Path) -> None:
+    results = place / ".suite/reports/results"
+    with (results / "tiny/digits/spectra.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    leading = {row["run_id"]: float(row["exponent"]) for row in reversed(rows)}  # the first of each run is its largest
+    meant = {row["run_id"]: float(row["value"]) for row in values(place, "rds_sharpness")}
+    assert leading == pytest.approx(meant, rel=1e-5)
+    with (results / "tiny/grokking/spectra.csv").open() as file:
+        points = {(row["run_id"], row["step"]) for row in csv.DictReader(file)}
+    assert len(points) == 2 * len({run for run, _ in points}) == 8  # of 16 checkpoints the first and last of four runs
+
+
 def test_a_second_run_does_nothing_and_ends_the_same(place: Path) -> None:
     board = place / ".suite/reports/leaderboard.md"
     before, seconds = board.read_bytes(), (place / ".suite/store.db").stat().st_mtime_ns

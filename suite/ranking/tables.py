@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from suite.errors import BadInput
 
 MEASURES = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
 GAPS = ["accuracy_gap", "loss_gap", "signed_accuracy_gap", "signed_loss_gap"]
+SPECTRA = ["run_id", "step", "share", "eigenvalue", "exponent"]
+"""The header of `spectra.csv`."""
 _PROVENANCE = ("task", "title", "kind", "spec_hash", "targets", "include", "factors", "versions", "device", "dtype")
 _WORDS = {"run_id", "status", "component", "reason"}
-_NUMBERS = {*MEASURES, *GAPS, "step", "value", "standard_error"}
+_NUMBERS = {*MEASURES, *GAPS, *SPECTRA[1:], "value", "standard_error"}
 _METRIC = ("name", "title", "family", "source", "sign", "trivial")
 
 
@@ -32,6 +34,8 @@ class TaskResults:
         metrics: one row per metric or component, by name: title, family, source, sign, trivial.
         runs: `runs.csv`: run_id, step, status, factors, losses, accuracies, gaps.
         values: run_id, step, metric (with `.component`), value, standard_error, status, reason.
+        spectra: of some checkpoints, at `share` k / d of the order: the k-th largest `eigenvalue` of the minibatch
+            Hessian and the k-th largest `exponent` ln|1 − ηα|; empty where no spectrum was published.
     """
 
     name: str
@@ -41,6 +45,7 @@ class TaskResults:
     metrics: pd.DataFrame
     runs: pd.DataFrame
     values: pd.DataFrame
+    spectra: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SPECTRA))
 
     @property
     def hyperparameters(self) -> list[str]:
@@ -149,7 +154,17 @@ def _read(folder: Path) -> TaskResults:
         _with_components(described, values),
         runs,
         values,
+        _spectra(folder / "spectra.csv", runs),
     )
+
+
+def _spectra(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
+    """Those of a task; none where there is no such file."""
+    if not path.is_file():
+        return pd.DataFrame(columns=SPECTRA)
+    table = _table(path, SPECTRA)
+    _known_points(path, table, runs)
+    return table[SPECTRA]
 
 
 def _json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -213,11 +228,15 @@ def _factor(column: pd.Series[str]) -> pd.Series[Any]:
         return column
 
 
-def _known_runs(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:
+def _known_points(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:
     known = set(zip(runs["run_id"], runs["step"], strict=True))
     for row, pair in enumerate(zip(table["run_id"], table["step"], strict=True)):
         if pair not in known:
             raise BadInput(f"{path}:{row + 2}: run {pair[0]} at step {pair[1]} is not in runs.csv")
+
+
+def _known_runs(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:
+    _known_points(path, table, runs)
     repeated = table.duplicated(["run_id", "step", "metric"])
     if repeated.any():
         row = int(np.argmax(repeated.to_numpy()))

@@ -321,6 +321,23 @@ def test_wrong_tables_are_named(tmp_path: Path, file: str, old: str, new: str, s
         read_results(tmp_path)
 
 
+def test_spectra_are_read_where_there_are_any(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    path = tmp_path / "a/grid/spectra.csv"
+    path.write_text("run_id,step,share,eigenvalue,exponent\nr0,10,0.5,2.5,-0.25\nr0,10,1,-1,-0.5\n")
+    grid, trajectory = read_results(tmp_path)
+    assert grid.spectra.to_dict("list") == {
+        "run_id": ["r0", "r0"], "step": [10, 10], "share": [0.5, 1], "eigenvalue": [2.5, -1], "exponent": [-0.25, -0.5],
+    }  # fmt: skip
+    assert trajectory.spectra.empty
+    path.write_text("run_id,step,share,eigenvalue,exponent\nr0,11,0.5,2.5,-0.25\n")
+    with pytest.raises(BadInput, match=r"spectra.csv:2: run r0 at step 11 is not in runs.csv"):
+        read_results(tmp_path)
+    path.write_text("run_id,step,share,eigenvalue,exponent\nr0,10,0.5,much,-0.25\n")
+    with pytest.raises(BadInput, match=r"spectra.csv:2: eigenvalue: 'much' is not a number"):
+        read_results(tmp_path)
+
+
 def test_no_results_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="suite run"):
         read_results(tmp_path)
