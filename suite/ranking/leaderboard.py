@@ -38,12 +38,12 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
     overall["outside"] = [bool(value is True) for value in described.get("outside", pd.Series(False, described.index))]
     scored = [r for r in rankings if r.scored]
     names = [str(name) for name in overall.index if any(r.has_values(str(name)) for r in scored)]
-    scores = {name: [_on(r, name) for r in scored] for name in names}
+    scores = {name: [score_on(r, name) for r in scored] for name in names}
     clusters = [r.clusters for r in scored]
     trivial = [name for name in names if overall.at[name, "trivial"]]
     best = max(trivial, key=lambda name: _mean(scores[name]), default=None)
     rows = {
-        name: _row(own, clusters, (0.0 if name in trivial and not _lacks(scored, name) else -1.0, 1.0))
+        name: averaged(own, clusters, (0.0 if name in trivial and not _lacks(scored, name) else -1.0, 1.0))
         | {"beats_trivial": "" if best is None or name in trivial else _beats(own, scores[best], clusters)}
         | {r.results.name: s.value for r, s in zip(scored, own, strict=True) if r.tried(name)}
         for name, own in scores.items()
@@ -63,7 +63,7 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
     return overall
 
 
-def _on(ranking: TaskRanking, metric: str) -> Score:
+def score_on(ranking: TaskRanking, metric: str) -> Score:
     """A metric's score on a task; 0 where it was not tried, −1 where its metric was and this component never came."""
     some = next(iter(ranking.scores.values()))
     value = -1.0 if ranking.tried(metric) else 0.0
@@ -79,7 +79,8 @@ def _mean(scores: list[Score]) -> float:
     return float(np.mean([score.value for score in scores]))
 
 
-def _row(scores: list[Score], clusters: list[int], bounds: tuple[float, float]) -> dict[str, Any]:
+def averaged(scores: list[Score], clusters: list[int], bounds: tuple[float, float]) -> dict[str, Any]:
+    """The mean of a score over tasks, and its interval: `score`, `low`, `high`; of one task, that task's."""
     spreads = [spread(score.replicates, k) for score, k in zip(scores, clusters, strict=True)]
     value = _mean(scores)
     low, high = interval(value, mean_spread(spreads), bounds)
@@ -88,7 +89,7 @@ def _row(scores: list[Score], clusters: list[int], bounds: tuple[float, float]) 
 
 def _beats(own: list[Score], best: list[Score], clusters: list[int]) -> str:
     differences = [Score(a.value - b.value, a.replicates - b.replicates) for a, b in zip(own, best, strict=True)]
-    row = _row(differences, clusters, (-2.0, 2.0))
+    row = averaged(differences, clusters, (-2.0, 2.0))
     return "yes" if float(row["low"]) > 0 else "no" if float(row["high"]) < 0 else "undecided"
 
 
