@@ -26,6 +26,8 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
 
     The interval is of the same mean over bootstrap replicates, drawn independently for each task. `beats_trivial`
     compares with the trivial predictor of the best score, replicate by replicate; it is empty for the trivial ones.
+    `beats:<name>` compares with each of them by itself. `score_all` and `rank_all` are score and rank with all networks
+    in, whatever the tasks' inclusion rules leave out.
 
     `p` is the permutation p-value of the score (each task permuted by itself), `p_holm` Holm's correction over all
     metrics; `group` and the rank's 95 % interval `rank_low`, `rank_high` are of `suite.ranking.groups`;
@@ -45,21 +47,25 @@ def rank_overall(rankings: list[TaskRanking]) -> pd.DataFrame:
     rows = {
         name: averaged(own, clusters, (0.0 if name in trivial and not _lacks(scored, name) else -1.0, 1.0))
         | {"beats_trivial": "" if best is None or name in trivial else _beats(own, scores[best], clusters)}
+        | {f"beats:{other}": "" if name in trivial else _beats(own, scores[other], clusters) for other in trivial}
         | {r.results.name: s.value for r, s in zip(scored, own, strict=True) if r.tried(name)}
+        | {"score_all": float(np.mean([_on_all(r, name) for r in scored]))}
         for name, own in scores.items()
     }
     tasks = [r.results.name for r in rankings]
     tests = ["p", "p_holm", "group", "rank_low", "rank_high", *(f"without:{task}" for task in tasks)]
-    columns = ["score", "low", "high", "beats_trivial", *tasks, *tests]
+    beats = ["beats_trivial", *(f"beats:{other}" for other in trivial)]
+    columns = ["score", "low", "high", *beats, *tasks, *tests, "score_all"]
     _compared(rows, scores, clusters)
     _sensitivity(rows, scores, [r.results.name for r in scored])
     overall = overall.join(pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns))
     overall = overall.astype(dict.fromkeys(("group", "rank_low", "rank_high"), "Int64"))
-    overall["beats_trivial"] = overall["beats_trivial"].astype(object).fillna("")
+    overall[beats] = overall[beats].astype(object).fillna("")
     overall["lacking"] = [_lacks(scored, str(name)) for name in overall.index]
     overall = overall.sort_values("score", ascending=False, kind="stable", na_position="last")
     ranks = pd.Series(np.arange(1, len(overall) + 1), overall.index, dtype="Int64")
     overall.insert(0, "rank", ranks.where(overall["score"].notna()))
+    overall["rank_all"] = overall["score_all"].rank(method="first", ascending=False).astype("Int64")
     return overall
 
 
@@ -69,6 +75,10 @@ def score_on(ranking: TaskRanking, metric: str) -> Score:
     value = -1.0 if ranking.tried(metric) else 0.0
     nothing = Score(value, np.full(len(some.replicates), value), np.full(len(some.permuted), value))
     return ranking.scores.get(metric, nothing)
+
+
+def _on_all(ranking: TaskRanking, metric: str) -> float:
+    return ranking.scores_all.get(metric, score_on(ranking, metric).value)
 
 
 def _lacks(rankings: list[TaskRanking], metric: str) -> bool:

@@ -15,6 +15,7 @@ from suite.ranking import bootstrap, significance
 from suite.ranking.correlation import LEAST, Draws, Numbers, Pairs, Vector, count_pairs, defined_mean, draw_kendall
 from suite.ranking.grid import grid_columns
 from suite.ranking.significance import holm, p_value
+from suite.ranking.spearman import spearman_columns
 from suite.ranking.tables import TaskResults
 from suite.ranking.within import Run, mean_over_runs, run_taus, runs_of
 
@@ -46,9 +47,10 @@ class TaskRanking:
         results: what was ranked.
         rows: one per metric and target: tau, low, high, tau_all (no inclusion rule), n, failed, sign, score
             (sign · τ with missing pairs ordered wrongly: `worst_tau`), `p` (permutation p-value of the score) and
-            `p_holm` (Holm's correction over the metrics of the target); on grid tasks the columns of
-            `suite.ranking.grid`.
+            `p_holm` (Holm's correction over the metrics of the target), Spearman's `rho` with `rho_low` and `rho_high`;
+            on grid tasks the columns of `suite.ranking.grid`.
         scores: of each metric, the mean over targets.
+        scores_all: the same without the inclusion rule.
         clusters: how many settings (or runs) the intervals were made from.
         drawn: `settings` or `runs`.
         left_out: rows of `runs` that the inclusion rule or divergence left out.
@@ -57,6 +59,7 @@ class TaskRanking:
     results: TaskResults
     rows: pd.DataFrame
     scores: dict[str, Score]
+    scores_all: dict[str, float]
     clusters: int
     drawn: str
     left_out: int
@@ -163,14 +166,17 @@ def _ranked(results: TaskResults, resamples: int, permutations: int) -> TaskRank
     pairs = None if sample.runs is not None else count_pairs(sample.x, sample.y, sample.numbers, sample.tried)
     draws = _associate(sample, pairs, counts)
     everyone = _sample(results, frame, results.usable)
-    tau_all = _associate(everyone, None, np.ones((1, everyone.k))).tau[..., 0]
+    all_in = _associate(everyone, None, np.ones((1, everyone.k)))
     permuted = _permuted(results, sample, permutations)
     signs, scores = _scores(results, draws, permuted)
-    rows = _described(results, sample, draws, signs) | {"tau_all": tau_all} | _tested(results, draws, permuted, signs)
+    scores_all = {name: score.value for name, score in _scores(results, all_in, permuted[..., :0])[1].items()}
+    rows = _described(results, sample, draws, signs) | {"tau_all": all_in.tau[..., 0]}
+    rows |= _tested(results, draws, permuted, signs)
+    rows |= spearman_columns(sample.x, sample.y, sample.numbers, sample.runs, counts)
     if pairs is not None:
         rows |= grid_columns(results, sample.frame, sample.x, sample.y, sample.numbers, pairs, counts, signs)
     left_out = len(frame) - len(sample.frame)
-    return TaskRanking(results, _table(results, rows), scores, sample.k, sample.drawn, left_out)
+    return TaskRanking(results, _table(results, rows), scores, scores_all, sample.k, sample.drawn, left_out)
 
 
 def _sample(results: TaskResults, everything: pd.DataFrame, kept: pd.Series[bool]) -> _Sample:

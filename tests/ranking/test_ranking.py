@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import kendalltau
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from suite.errors import BadInput
@@ -393,3 +394,26 @@ def test_where_nothing_is_included_nothing_is_scored_and_nothing_breaks(tmp_path
     assert ("cmi" in ranking.rows) == (task == "a/grid")
     overall = rank_overall([ranking])
     assert overall[["rank", "group", "p"]].isna().all().all()
+
+
+def test_overall_ranking_is_given_with_all_networks_in_too(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    tasks = [rank_task(results, 200, 50) for results in read_results(tmp_path)]
+    overall = rank_overall(tasks)
+    # the oracle is wrong on two networks that the rule leaves out
+    assert overall.at["oracle", "score"] == 1
+    grid = tasks[0].results
+    frame = grid.wide()[grid.usable]
+    expected = np.mean([kendalltau(frame["oracle"], frame[target]).statistic for target in grid.targets])
+    assert overall.at["oracle", "score_all"] == pytest.approx((expected + 1) / 2, abs=1e-12)
+    assert overall.at["oracle", "score_all"] < overall.at["parts.a", "score_all"] == 1
+    assert overall.at["parts.a", "rank_all"] < overall.at["oracle", "rank_all"]
+    assert sorted(overall["rank_all"]) == list(range(1, len(overall) + 1))
+
+
+def test_each_trivial_predictor_is_compared_with_by_itself(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    overall = rank_overall([rank_task(results, 200, 50) for results in read_results(tmp_path)])
+    assert overall.at["oracle", "beats:rate"] == overall.at["oracle", "beats_trivial"] == "yes"
+    assert overall.at["wrong_way", "beats:rate"] == "no"
+    assert overall.at["rate", "beats:rate"] == ""
