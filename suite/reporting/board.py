@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from suite.ranking.control import NOISE, control
-from suite.ranking.leaderboard import rank_overall
+from suite.ranking.leaderboard import averaged, rank_overall, score_on
 from suite.ranking.tables import read_results
 from suite.ranking.task import TaskRanking, rank_task
 
@@ -22,6 +22,8 @@ CERTAIN = 0.05
 """Corrected p-values below it are findings."""
 CLAIM = "sharpness_dimension"
 """The quantity the suite is about: drawn for every task it is measured on, wherever it ranks."""
+RATE = "learning_rate"
+"""The predictor that every reader asks about first."""
 TRIVIAL, LACKING = "○", "†"
 _SHARED = ("index", "overall")
 
@@ -69,18 +71,54 @@ class Board:
             return ""
         lacking = [t.results.name for t in self.tasks if t.scored and pd.isna(real.iloc[0][t.results.name])]
         without = f", without a value on {', '.join(lacking)}" if lacking else ""
-        words = [f"Of {len(real)} metrics the best is {_told(real.iloc[0])}{without}."]
+        words = [
+            f"Of {len(real)} metrics the best is {_told(real.iloc[0])}{without}.",
+            self._where_it_fails(str(real.index[0])),
+            self._without_the_rule(str(real.index[0])),
+        ]
         if self.best_trivial is not None:
             beating = list(real.index[real["beats_trivial"] == "yes"])
             verdict = f"{len(beating)} certainly" if beating else "None certainly"
             trivial = table.loc[[self.best_trivial]].iloc[0]
+            words.append(self._against_rate(str(real.index[0]), len(real)))
             words.append(
                 f"{verdict} beat{'' if len(beating) > 1 else 's'} the best trivial predictor, {_told(trivial)}."
             )
         found = real[real["p_holm"] < CERTAIN]
         named = f": {'; '.join(found['title'])}" if 0 < len(found) <= MOST else ""
         words.append(f"Related to the gap beyond chance, corrected for their number, are {len(found)}{named}.")
-        return " ".join(words)
+        return " ".join(filter(None, words))
+
+    def _where_it_fails(self, name: str) -> str:
+        """The tasks on which a metric's score cannot be told from 0, or is below."""
+        fails = []
+        for task in self.tasks:
+            if not (task.scored and task.has_values(name)):
+                continue
+            found = averaged([score_on(task, name)], [task.clusters], (-1.0, 1.0))
+            if not found["low"] > 0:
+                fails.append(f"{task.results.name} ({number(found['score'])} {span(found['low'], found['high'])})")
+        if not fails:
+            return "It is certainly above 0 on every task that it has values on."
+        return f"It is not certainly above 0 on {', '.join(fails)}."
+
+    def _against_rate(self, name: str, count: int) -> str:
+        """Whether the best of so many metrics beats the learning rate."""
+        if f"beats:{RATE}" not in self.overall:
+            return ""
+        rate = _told(self.overall.loc[[RATE]].iloc[0])
+        flattered = f"; as the best of {count} it is flattered by being chosen" if count > 1 else ""
+        words = {"yes": "It beats", "no": "It does not beat"}
+        verdict = words.get(str(self.overall.at[name, f"beats:{RATE}"]), "It cannot be told from")
+        return f"{verdict} {rate} (each comparison by itself{flattered})."
+
+    def _without_the_rule(self, name: str) -> str:
+        """What becomes of a metric where the networks that inclusion rules leave out are ranked too."""
+        if not any(task.left_out for task in self.tasks):
+            return ""
+        row = self.row(name)
+        score = f"{number(row['score_all'])} (rank {row['rank_all']} instead of {row['rank']})"
+        return f"With the networks that the tasks' inclusion rules leave out its score is {score}."
 
     @property
     def best_trivial(self) -> str | None:

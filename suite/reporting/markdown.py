@@ -75,7 +75,7 @@ _READING = """\
   how many settings of the others it is the mean. **Ψ** is the mean of ψ over hyperparameters.
 - **Trajectory tasks**: τ within each run over its checkpoints, then the mean over runs.
 - **n** counts networks (checkpoints on trajectory tasks) that meet the task's inclusion rule and have a value; *τ all*
-  is τ without the rule.
+  is τ without the rule. **ρ** is Spearman's coefficient, with its interval.
 """
 
 _NAMED = 5
@@ -107,6 +107,7 @@ def markdown(board: Board, figures: str, origin: Origin = PUBLISHED) -> str:
         _overall(board, board.leaders if len(board.leaders) else board.overall),
         *([_everything(board)] if board.unshown else []),
         *([f"{board.control_note}\n"] if board.control_note else []),
+        _against_trivial(board),
         _sensitivity(board),
         power(board, _table),
         f"![Score of every metric with its 95 % interval]({figures}/overall.svg)\n",
@@ -137,17 +138,32 @@ def _overall(board: Board, table: pd.DataFrame) -> str:
     return _table(header, rows)
 
 
-def _sensitivity(board: Board) -> str:
-    """What each task does to the overall score; nothing where there is one task only."""
-    names = [t.results.name for t in board.tasks if t.scored]
-    if len(names) < 2:
+def _against_trivial(board: Board) -> str:
+    """Whether the leading metrics certainly beat each trivial predictor; nothing where there is none."""
+    trivial = [str(name) for name in board.overall.index if f"beats:{name}" in board.overall]
+    if not trivial:
         return ""
-    header = ["metric", "score", *(f"without {name}" for name in names)]
+    header = ["metric", *(_escaped(board.overall.at[name, "title"]) for name in trivial)]
     rows = [
-        [_escaped(row["title"]), number(row["score"]), *(number(row[f"without:{name}"]) for name in names)]
+        [_escaped(row["title"]), *(str(row[f"beats:{name}"]) for name in trivial)]
+        for _, row in board.leaders.iterrows()
+        if not row["trivial"]
+    ]
+    return folded("Whether the leading metrics certainly beat each trivial predictor by itself", _table(header, rows))
+
+
+def _sensitivity(board: Board) -> str:
+    """What each task, and the inclusion rule, do to the overall score."""
+    names = [t.results.name for t in board.tasks if t.scored]
+    names = names if len(names) > 1 else []
+    header = ["metric", "score", "all networks in", "rank, all in", *(f"without {name}" for name in names)]
+    rows = [
+        [_escaped(row["title"]), number(row["score"]), number(row["score_all"]), count(row["rank_all"])]
+        + [number(row[f"without:{name}"]) for name in names]
         for _, row in board.overall.iterrows()
     ]
-    return folded("Scores with each task left out", _table(header, rows))
+    words = ", and with each task left out" if names else ""
+    return folded(f"Scores without the inclusion rules{words}", _table(header, rows))
 
 
 def _task(task: TaskRanking, figures: str) -> str:
@@ -187,6 +203,7 @@ def _target(task: TaskRanking, target: str) -> str:
         "95 %",
         "p",
         "τ all",
+        "ρ",
         "n",
         *(["echo of", "Ψ"] if factors else []),
         *(f"ψ {short(f)}" for f in factors),
@@ -201,7 +218,8 @@ def _target(task: TaskRanking, target: str) -> str:
         lines.append(
             [f"{_escaped(described['title'])}{mark}", number(row["score"]), read_sign(row),
              number(row["tau"]), span(row["low"], row["high"]), chance(row["p_holm"]),
-             number(row["tau_all"]), f"{row['n']}{failed}", *mean, *(granulated(row, f) for f in factors)]
+             number(row["tau_all"]), f"{number(row['rho'])} {span(row['rho_low'], row['rho_high'])}".strip(),
+             f"{row['n']}{failed}", *mean, *(granulated(row, f) for f in factors)]
         )  # fmt: skip
     summary = f"All {len(lines)} metrics against the {target.replace('_', ' ')}"
     text = f"**Target: {target.replace('_', ' ')}.** {_best(task, target)}\n\n{folded(summary, _table(header, lines))}"
