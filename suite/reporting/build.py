@@ -10,6 +10,7 @@ from suite.errors import BadInput
 from suite.reporting.board import PUBLISHED, Board, Origin, read_board
 from suite.reporting.figures import figures as draw
 from suite.reporting.markdown import markdown as write
+from suite.reporting.site import PATTERNS
 from suite.reporting.site import site as pages
 
 
@@ -27,10 +28,10 @@ def build_board(board: Board, origin: Origin, markdown: Path, figures: Path, sit
     drawn = draw(board)
     contents = _contents(board, origin, drawn, markdown, figures)
     if site is not None:
-        contents |= {site / name: text for name, text in pages(board, drawn, origin).items()}
+        contents |= {site / name: text for name, text in pages(board, origin).items()}
     for path, content in contents.items():
         _write(path, content)
-    for folder, pattern in ((figures, "*.svg"), *([(site, "*.html")] if site else [])):
+    for folder, pattern in ((figures, "*.svg"), *((site, pattern) for pattern in PATTERNS if site)):
         for stale in set(folder.glob(pattern)) - set(contents):
             stale.unlink()
     return list(contents)

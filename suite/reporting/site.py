@@ -1,13 +1,17 @@
-"""The static site: one page for all tasks, one page a task; plain HTML that works from a file."""
+"""The static site: an index, one page a task, one page a metric; works from a file system, without a network."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from suite.ranking.tables import short
+from suite.ranking.task import TaskRanking
 from suite.reporting.board import (
     Board,
     Origin,
@@ -21,43 +25,159 @@ from suite.reporting.board import (
     number,
     ordered,
     read_sign,
+    size,
     slug,
     span,
 )
+from suite.reporting.charts import specs
+from suite.reporting.charts.costs import CHOICES, cost_table
+from suite.reporting.charts.sheet import LEADING, Quantity, Sheet, columns, of_kind, plain, script, triangle
+from suite.reporting.charts.theme import library, themes
+from suite.reporting.metric_pages import Facts, facts, metric_file
+
+PATTERNS = ("*.html", "metrics/*.html", "assets/*.css", "assets/*.js")
+"""All files of a site are of these, and a file of these that a new site lacks is a stale one."""
 
 
-def site(board: Board, figures: dict[str, bytes], origin: Origin) -> dict[str, bytes]:
-    """File names and contents of all pages. Everything from outside is escaped; figures are set inline.
+def site(board: Board, origin: Origin, claims_html: Markup | None = None) -> dict[str, bytes]:
+    """Paths in the site and contents of all its files. Everything from outside is escaped.
 
     Args:
         board: what to show.
-        figures: from `figures.figures`.
         origin: what made them from what.
+        claims_html: a table of verdicts on claims for the index, already escaped; None: the index has no such part.
     """
+    environment = _environment(board, origin)
+    described = [facts(board, str(name)) for name in board.overall.index]
+    texts = {"index.html": _index(environment, board, claims_html)}
+    for task in board.tasks:
+        texts[f"{slug(task.results.name)}.html"] = _task(environment, board, task)
+    for metric in described:
+        texts[f"metrics/{metric.file}"] = _metric(environment, metric)
+    static = files("suite.reporting") / "static"
+    texts |= {f"assets/{name}": (static / name).read_text(encoding="utf-8") for name in ("site.css", "site.js")}
+    texts |= {"assets/themes.js": themes(), "assets/vega.js": library()}
+    return {path: text.encode() for path, text in texts.items()}
+
+
+def _environment(board: Board, origin: Origin) -> Environment:
     environment = Environment(
-        loader=PackageLoader("suite.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("suite.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "slug": slug, "short": short, "expected_sign": expected_sign}
+    environment.filters |= {"sortable": sortable, "share": share, "across": across}
+    environment.filters["metric_file"] = metric_file
     environment.globals |= {"span": span, "granulated": granulated, "ordered": ordered, "drawn_from": drawn_from}
-    environment.globals |= {"between": between, "count": count, "chance": chance}
-    environment.globals |= {"constant_note": constant_note, "read_sign": read_sign}
-    environment.globals |= {"board": board, "origin": origin}
-    drawings = {name: _inline(content, name) for name, content in figures.items()}
-    pages = {"index.html": environment.get_template("index.html.j2").render(figure=drawings["overall.svg"])}
-    for task in board.tasks:
-        name = slug(task.results.name)
-        pages[f"{name}.html"] = environment.get_template("task.html.j2").render(
-            task=task, results=task.results, figure=drawings[f"{name}.svg"]
-        )
-    return {name: text.encode() for name, text in pages.items()}
+    environment.globals |= {"between": between, "count": count, "chance": chance, "size": size, "of_kind": of_kind}
+    environment.globals |= {"constant_note": constant_note, "read_sign": read_sign, "grouped": grouped}
+    environment.globals |= {"board": board, "origin": origin, "leading": LEADING}
+    return environment
 
 
-def _inline(svg: bytes, name: str) -> Markup:
-    """An SVG element for a page; ids are made unique to the figure, so that two may share a page."""
-    text = svg.decode()
-    text = text[text.index("<svg") :]
-    prefix = name.removesuffix(".svg")
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'(xlink:href="|href="|url\()#', rf"\1#{prefix}-", text)
-    # our own drawing: matplotlib has escaped the words in it
-    return Markup(text)  # noqa: S704
+def _index(environment: Environment, board: Board, claims_html: Markup | None) -> str:
+    costs = cost_table(board)
+    data = {"tables": {"cost": columns(costs)}, "charts": {"cost": specs.cost()}} if len(costs) else None
+    return environment.get_template("index.html.j2").render(
+        up="", claims_html=claims_html, data=_embedded(data), families=_sorted(board.overall["family"]), costs=CHOICES
+    )
+
+
+def _task(environment: Environment, board: Board, task: TaskRanking) -> str:
+    sheet = Sheet(board, task)
+    data = _task_data(sheet)
+    return environment.get_template("task.html.j2").render(
+        up="", task=task, results=task.results, sheet=sheet, data=_embedded(data), charts=data["charts"],
+        families=_sorted(metric.group for metric in sheet.metrics), changed=_change_rows(sheet),
+    )  # fmt: skip
+
+
+def _metric(environment: Environment, metric: Facts) -> str:
+    return environment.get_template("metric.html.j2").render(up="../", metric=metric, data=None)
+
+
+def _task_data(sheet: Sheet) -> dict[str, Any]:
+    """Tables and charts of a task's page; a chart that the task has no data for is not there."""
+    tables = {"points": sheet.points}
+    charts: dict[str, Any] = {}
+    if sheet.metrics and sheet.results.kind == "trajectory":
+        charts |= {what: specs.curves(sheet, what) for what in ("accuracy", "target", "metric")}
+        tables["changes"] = sheet.changes
+    elif sheet.metrics:
+        charts["scatter"] = specs.scatter(sheet)
+        if len(sheet.factors) > 1:
+            charts["heat"] = specs.heat(sheet)
+    if len(sheet.metrics) > 1:
+        charts["matrix"] = specs.correlations()
+    if len(sheet.noise):
+        charts["noise"] = specs.noise()
+        tables |= {"noise": sheet.noise, "gaps": sheet.gap_noise}
+    if len(sheet.spectra):
+        charts |= {column: specs.spectra(sheet, column) for column in ("eigenvalue", "exponent")}
+        tables["spectra"] = sheet.spectra
+    data: dict[str, Any] = {"tables": {name: columns(table) for name, table in tables.items()}, "charts": charts}
+    data["names"] = {q.key: q.name for q in [*sheet.targets, *sheet.metrics]}
+    data["names"] |= {factor.key: factor.title for factor in [*sheet.factors, *sheet.seeds]}
+    data["metrics"] = {m.key: {"title": m.title, "group": m.group, "lead": m.lead} for m in sheet.metrics}
+    if "matrix" in charts:
+        data["matrix"] = triangle(sheet.matrix)
+    return data | {"said": _said(sheet)}
+
+
+def _said(sheet: Sheet) -> dict[str, dict[str, str]]:
+    """τ of every metric with every target in words, for the line below a chart."""
+    keys = {q.name: q.key for q in [*sheet.targets, *sheet.metrics]}
+    said: dict[str, dict[str, str]] = {}
+    for row in sheet.task.rows.to_dict("records"):
+        if row["metric"] in keys:
+            words = f"τ = {number(row['tau'])} {span(row['low'], row['high'])}".strip()
+            text = (
+                f"{words}, p {'=' if row['p_holm'] >= 0.01 else ''} {chance(row['p_holm'])} (corrected), n = {row['n']}"
+            )
+            said.setdefault(keys[row["metric"]], {})[keys[row["target"]]] = text.replace("p  ", "p ")
+    return said
+
+
+def _change_rows(sheet: Sheet) -> list[dict[str, Any]]:
+    """Of a trajectory task's metrics that change where the test accuracy jumps: lead in steps, with its interval."""
+    if sheet.results.kind != "trajectory":
+        return []
+    from suite.ranking.trajectory import transitions
+
+    table = transitions(sheet.results).set_index("metric")
+    return [{str(k): v for k, v in table.loc[m.name].items()} | {"title": m.title, "name": m.name}
+            for m in sheet.metrics]  # fmt: skip
+
+
+def _embedded(data: object) -> Markup | None:
+    """JSON for a `<script>` element, which needs no further escaping; None where a page has no charts."""
+    return None if data is None else Markup(script(data))  # noqa: S704  # `script` escapes
+
+
+def _sorted(words: Iterable[Any]) -> list[str]:
+    return sorted({str(word) for word in words})
+
+
+def grouped(sheet: Sheet) -> list[tuple[str, list[Quantity]]]:
+    """The metrics of a task by family, both by name, for a list to choose from."""
+    families = _sorted(metric.group for metric in sheet.metrics)
+    by_title = sorted(sheet.metrics, key=lambda metric: metric.title.lower())
+    return [(family, [metric for metric in by_title if metric.group == family]) for family in families]
+
+
+def sortable(value: Any) -> str:
+    """What a table's cell is sorted by; nothing where there is no value."""
+    return "" if pd.isna(value) else str(plain(float(value)))
+
+
+def across(value: float) -> str:
+    """Where on an axis from −1 to 1 a value is, in percent of its length."""
+    return f"{50 + 50 * max(-1.0, min(1.0, float(value))):.1f}%"
+
+
+def share(value: float) -> str:
+    """A share with two digits; an en dash where there is none."""
+    return "–" if pd.isna(value) else f"{value:.2f}"

@@ -56,7 +56,12 @@ def test_a_report_covers_the_tasks_named_and_no_others(place: Path) -> None:
     assert text.splitlines()[0] == "Scores average 1 task: a/grid (15 of 18 networks)."
     assert "trajectory" not in text
     assert "b/trajectory" not in (place / "leaderboard.md").read_text()
-    assert sorted(path.name for path in (place / "site").iterdir()) == ["a--grid.html", "index.html"]
+    assert sorted(path.name for path in (place / "site").iterdir()) == [
+        "a--grid.html",
+        "assets",
+        "index.html",
+        "metrics",
+    ]
     with pytest.raises(BadInput, match="no results of a/other"):
         _said(place, 160, ["a/other"])
 

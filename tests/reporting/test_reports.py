@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_same_results_same_bytes(place: Path, tmp_path: Path) -> None:
     again = build(place / "results", tmp_path / "leaderboard.md", tmp_path / "figures", tmp_path / "site")
-    assert len(again) == 1 + 3 + 3
+    assert len(again) == 1 + 3 + 1 + 2 + 7 + 4  # leaderboard, figures, index, tasks, metrics, assets
     for path in again:
         first = place / path.relative_to(tmp_path)
         assert path.read_bytes() == first.read_bytes(), path.name
@@ -113,7 +113,7 @@ def test_no_results_leave_nothing_behind(tmp_path: Path) -> None:
 
 def test_words_from_outside_are_escaped(place: Path) -> None:
     assert "<b>" not in (place / "leaderboard.md").read_text().replace("\\<b\\>", "")
-    for page in (place / "site").glob("*.html"):
+    for page in (place / "site").rglob("*.html"):
         assert "<b>" not in page.read_text()
 
 
