@@ -68,6 +68,17 @@ class ScoreChange:
     difference: Estimate
     paired: bool
 
+    @property
+    def parts(self) -> tuple[Estimate, Estimate, Estimate]:
+        """Before, after, difference."""
+        return self.before, self.after, self.difference
+
+    @property
+    def moved(self) -> bool:
+        """Whether the score or its interval is another one."""
+        defined = [not np.isnan(side.value) for side in (self.before, self.after)]
+        return any(defined) and self.before != self.after
+
 
 @dataclass(frozen=True)
 class MetricChange:
@@ -102,7 +113,7 @@ class MetricChange:
     def differs(self) -> bool:
         """Whether anything about it differs."""
         counts = self.changed + self.restated + self.gone + self.new
-        return bool(counts or self.only or self.entry or _moved(self.score))
+        return bool(counts or self.only or self.entry or self.score.moved)
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,7 @@ class OverallChange:
     @property
     def differs(self) -> bool:
         """Whether its score or its rank does."""
-        return self.rank_before != self.rank_after or _moved(self.score)
+        return self.rank_before != self.rank_after or self.score.moved
 
 
 @dataclass(frozen=True)
@@ -366,7 +377,3 @@ def _overall(pairs: list[_Pair]) -> Iterator[OverallChange]:
         ranks = (table["rank"].get(name) for table in (before, after))
         first, second = (None if rank is None or pd.isna(rank) else int(rank) for rank in ranks)
         yield OverallChange(name, first, second, _score(pairs, name))
-
-
-def _moved(score: ScoreChange) -> bool:
-    return score.before != score.after and not (np.isnan(score.before.value) and np.isnan(score.after.value))
