@@ -42,6 +42,7 @@ Cost = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 cells in a task")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no tables")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs")]
+Only = Annotated[list[str] | None, typer.Option("--task", help="The name of a task to look at; default: all")]
 Folder = Annotated[Path, typer.Option(help="Where to write it")]
 
 HERE = Path()

@@ -24,6 +24,7 @@ from suite.arguments import (
     Folder,
     Limit,
     Metrics,
+    Only,
     Quiet,
     Tasks,
     Workers,
@@ -306,6 +307,42 @@ def list_metrics(
         rows = [row | {"definition": definition(m)} for row, m in zip(rows, found, strict=True)]
     spare = ("source", "optimizers", "invariances", "version", "trivial", "probes", "family")
     arguments.table("Metrics", rows, as_json, prose=("title", "family", "source", "probes", "invariances"), spare=spare)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A metric, or a folder of results (before)")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one (after)")],
+    results: Annotated[Path, typer.Option(help="Where the metrics are compared")] = RESULTS,
+    task: Only = None,
+    everything: Annotated[bool, typer.Option("--all", help="Of two folders, also what did not change")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a pull request or a paper")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Two metrics, or two folders of results before and after a change, side by side with paired statistics."""
+    from suite.reporting import compare
+
+    found = compare.compare(a, b, results, task)
+    if as_json:
+        print(compare.as_json(found))
+    elif markdown:
+        print(compare.markdown(compare.parts(found, everything)), end="")
+    else:
+        compare.print_parts(arguments.console(), compare.parts(found, everything))
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="To write: .parquet, .csv or .csv.gz")],
+    results: Annotated[Path, typer.Option(help="The results")] = RESULTS,
+    task: Only = None,
+    table: Annotated[str, typer.Option(help="values, runs, metrics, ranking or overall")] = "values",
+) -> None:
+    """Results as one tidy table; docs/comparing.md explains its columns."""
+    from suite.ranking.export import export
+
+    rows, columns = export(file, results, task, table).shape
+    print(f"{file}: {rows:,} rows, {columns} columns")
 
 
 @app.command()

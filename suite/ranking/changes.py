@@ -233,7 +233,8 @@ def differing(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Setting
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    plain = value.item() if isinstance(value, np.generic) else value  # a table's own kinds of number and truth
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 
 def _settings(provenance: dict[str, Any], prefix: str = "") -> dict[str, Any]:

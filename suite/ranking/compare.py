@@ -167,7 +167,7 @@ def compare_metrics(a: str, b: str, results: Sequence[TaskResults]) -> MetricCom
 
 def unknown(name: str, known: Iterable[str]) -> str:
     """What to say of the name of a metric that there is not: its components, or the nearest names."""
-    names = sorted(known)
+    names = sorted(set(known))
     if parts := [other for other in names if other.startswith(f"{name}.")]:
         return f"it has several values: give one of {', '.join(parts)}"
     near = difflib.get_close_matches(name, names, 3, 0.5)
