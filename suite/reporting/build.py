@@ -30,7 +30,7 @@ def build_board(board: Board, origin: Origin, markdown: Path, figures: Path, sit
     if site is not None:
         contents |= {site / name: text for name, text in pages(board, origin).items()}
     for path, content in contents.items():
-        _write(path, content)
+        write_file(path, content)
     for folder, pattern in ((figures, "*.svg"), *((site, pattern) for pattern in PATTERNS if site)):
         for stale in set(folder.glob(pattern)) - set(contents):
             stale.unlink()
@@ -53,7 +53,12 @@ def _contents(
     return made | {figures / name: svg for name, svg in drawn.items()}
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; its folder is made if it is not there.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as part:

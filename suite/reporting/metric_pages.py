@@ -41,26 +41,64 @@ class Facts:
         return metric_file(self.name)
 
     @property
+    def without(self) -> list[tuple[str, float]]:
+        """The score with each task left out, where another is scored."""
+        left_out = [(key.partition(":")[2], float(v)) for key, v in self.row.items() if key.startswith("without:")]
+        return [(task, score) for task, score in left_out if not pd.isna(score)]
+
+    @property
     def failed(self) -> bool:
         """Whether a value is missing anywhere."""
         return any(on.failures for on in self.tasks)
 
 
-def facts(board: Board, name: str) -> Facts:
-    """What is known of a metric.
+def all_facts(board: Board) -> list[Facts]:
+    """What is known of every metric, in the order of the overall table."""
+    sources = [_Source.of(task) for task in board.tasks]
+    return [_facts(board, sources, str(name)) for name in board.overall.index]
 
-    Raises:
-        KeyError: no task has it.
-    """
-    described = [task.results.metrics.loc[name] for task in board.tasks if name in task.results.metrics.index]
-    if not described:
-        raise KeyError(name)
-    row = described[-1]
-    row = next((each for each in reversed(described) if _told(each, "definition") != "–"), row)
-    details = {word: _told(row, key) for word, key in _DETAILS.items()}
-    paragraphs = [] if (text := _told(row, "definition")) == "–" else _paragraphs(text)
-    on = [_on(task, name) for task in board.tasks if name in task.results.metrics.index]
-    return Facts(name, str(row["title"]), board.row(name), paragraphs, details, on)
+
+@dataclass(frozen=True)
+class _Source:
+    """A task's tables, split by metric."""
+
+    task: TaskRanking
+    described: dict[str, dict[str, Any]]
+    rows: dict[str, list[dict[str, Any]]]
+    failures: dict[str, Counter[tuple[str, str]]]
+
+    @classmethod
+    def of(cls, task: TaskRanking) -> _Source:
+        table = task.results.metrics
+        described = {
+            str(name): {str(key): value for key, value in row.items()}
+            for name, row in zip(table.index, table.to_dict("records"), strict=True)
+        }
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in task.rows.to_dict("records"):
+            rows.setdefault(row["metric"], []).append({str(key): value for key, value in row.items()})
+        lost = task.results.values[task.results.values["status"] != "ok"]
+        reasons = lost["reason"].fillna("") if "reason" in lost else pd.Series("", lost.index)
+        failures: dict[str, Counter[tuple[str, str]]] = {}
+        for metric, status, reason in zip(lost["metric"], lost["status"], reasons, strict=True):
+            failures.setdefault(metric, Counter())[str(status), str(reason)] += 1
+        return cls(task, described, rows, failures)
+
+
+def _facts(board: Board, sources: list[_Source], name: str) -> Facts:
+    here = [source for source in sources if name in source.described]
+    described = [source.described[name] for source in here]
+    # tasks that were published before definitions were have none
+    told = next((each for each in reversed(described) if _told(each, "definition") != "–"), described[-1])
+    definition = _told(told, "definition")
+    return Facts(
+        name,
+        str(told["title"]),
+        board.row(name),
+        [] if definition == "–" else _paragraphs(definition),
+        {word: _told(told, key) for word, key in _DETAILS.items()},
+        [_on(source, name) for source in here],
+    )
 
 
 _DETAILS = {
@@ -69,22 +107,19 @@ _DETAILS = {
 }  # fmt: skip
 
 
-def _on(task: TaskRanking, name: str) -> OnTask:
-    rows = task.rows[task.rows["metric"] == name]
-    named = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
-    return OnTask(task, named, task.has_values(name), _failures(task, name))
+def _on(source: _Source, name: str) -> OnTask:
+    return OnTask(source.task, source.rows.get(name, []), source.task.has_values(name), _failures(source, name))
 
 
-def _failures(task: TaskRanking, name: str) -> list[tuple[int, str, str]]:
+def _failures(source: _Source, name: str) -> list[tuple[int, str, str]]:
     """Missing values by status and reason, most first; what failed as a whole has no components."""
-    values = task.results.values
-    lost = values[values["metric"].isin([name, name.partition(".")[0]]) & (values["status"] != "ok")]
-    reasons = lost["reason"].fillna("") if "reason" in lost else pd.Series("", lost.index)
-    counts = Counter(zip(lost["status"].astype(str), reasons.astype(str), strict=True))
+    counts: Counter[tuple[str, str]] = Counter()
+    for each in {name, name.partition(".")[0]}:
+        counts += source.failures.get(each, Counter())
     return sorted(((n, *words) for words, n in counts.items()), key=lambda entry: (-entry[0], *entry[1:]))
 
 
-def _told(row: Any, key: str) -> str:
+def _told(row: dict[str, Any], key: str) -> str:
     """What the results say of a metric under a key, in words."""
     value = row.get(key)
     if isinstance(value, (list, tuple)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -33,7 +33,7 @@ from suite.reporting.charts import specs
 from suite.reporting.charts.costs import CHOICES, cost_table
 from suite.reporting.charts.sheet import LEADING, Quantity, Sheet, columns, of_kind, plain, script, triangle
 from suite.reporting.charts.theme import library, themes
-from suite.reporting.metric_pages import Facts, facts, metric_file
+from suite.reporting.metric_pages import Facts, all_facts, metric_file
 
 PATTERNS = ("*.html", "metrics/*.html", "assets/*.css", "assets/*.js")
 """All files of a site are of these, and a file of these that a new site lacks is a stale one."""
@@ -48,11 +48,10 @@ def site(board: Board, origin: Origin, claims_html: Markup | None = None) -> dic
         claims_html: a table of verdicts on claims for the index, already escaped; None: the index has no such part.
     """
     environment = _environment(board, origin)
-    described = [facts(board, str(name)) for name in board.overall.index]
     texts = {"index.html": _index(environment, board, claims_html)}
     for task in board.tasks:
         texts[f"{slug(task.results.name)}.html"] = _task(environment, board, task)
-    for metric in described:
+    for metric in all_facts(board):
         texts[f"metrics/{metric.file}"] = _metric(environment, metric)
     static = files("suite.reporting") / "static"
     texts |= {f"assets/{name}": (static / name).read_text(encoding="utf-8") for name in ("site.css", "site.js")}
@@ -60,7 +59,12 @@ def site(board: Board, origin: Origin, claims_html: Markup | None = None) -> dic
     return {path: text.encode() for path, text in texts.items()}
 
 
-def _environment(board: Board, origin: Origin) -> Environment:
+def claims_table(rows: Sequence[Mapping[str, str]]) -> Markup:
+    """The table of claims for `site`, from the rows of `suite.reporting.claims.rows`; what they say is escaped."""
+    return Markup(_templates().get_template("claims.html.j2").render(rows=rows))  # noqa: S704  # escaped there
+
+
+def _templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("suite.reporting"),
         autoescape=True,
@@ -74,7 +78,13 @@ def _environment(board: Board, origin: Origin) -> Environment:
     environment.globals |= {"span": span, "granulated": granulated, "ordered": ordered, "drawn_from": drawn_from}
     environment.globals |= {"between": between, "count": count, "chance": chance, "size": size, "of_kind": of_kind}
     environment.globals |= {"constant_note": constant_note, "read_sign": read_sign, "grouped": grouped}
-    environment.globals |= {"board": board, "origin": origin, "leading": LEADING}
+    environment.globals["leading"] = LEADING
+    return environment
+
+
+def _environment(board: Board, origin: Origin) -> Environment:
+    environment = _templates()
+    environment.globals |= {"board": board, "origin": origin}
     return environment
 
 
@@ -118,10 +128,12 @@ def _task_data(sheet: Sheet) -> dict[str, Any]:
     if len(sheet.spectra):
         charts |= {column: specs.spectra(sheet, column) for column in ("eigenvalue", "exponent")}
         tables["spectra"] = sheet.spectra
-    data: dict[str, Any] = {"tables": {name: columns(table) for name, table in tables.items()}, "charts": charts}
+    coded = {name: columns(table, 4 if name == "spectra" else 6) for name, table in tables.items()}
+    data: dict[str, Any] = {"tables": coded, "charts": charts}
     data["names"] = {q.key: q.name for q in [*sheet.targets, *sheet.metrics]}
     data["names"] |= {factor.key: factor.title for factor in [*sheet.factors, *sheet.seeds]}
-    data["metrics"] = {m.key: {"title": m.title, "group": m.group, "lead": m.lead} for m in sheet.metrics}
+    titles = sheet.distinct_titles()
+    data["metrics"] = {m.key: {"title": titles[m.key], "group": m.group, "lead": m.lead} for m in sheet.metrics}
     if "matrix" in charts:
         data["matrix"] = triangle(sheet.matrix)
     return data | {"said": _said(sheet)}
@@ -170,7 +182,7 @@ def grouped(sheet: Sheet) -> list[tuple[str, list[Quantity]]]:
 
 def sortable(value: Any) -> str:
     """What a table's cell is sorted by; nothing where there is no value."""
-    return "" if pd.isna(value) else str(plain(float(value)))
+    return "" if pd.isna(value) else str(plain(float(value), 4))
 
 
 def across(value: float) -> str:

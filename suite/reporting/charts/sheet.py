@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from suite.reporting.board import Board, levels, setting
 LEADING = 25
 """Metrics that charts of many begin with; the others are a choice away."""
 ACCURACIES = {"train": "train_accuracy", "test": "test_accuracy"}
-_DIGITS = 6
 _WIDE = 30
 """Positive values whose largest is more than this many times the least are drawn on a logarithmic axis."""
 
@@ -94,6 +94,14 @@ class Sheet:
         real = [metric for metric in self.metrics if not self.results.trivial(metric.name)]
         return next(iter([*real, *self.metrics]), None)
 
+    def distinct_titles(self) -> dict[str, str]:
+        """Titles of the metrics by key; of several with one title, each further one has its name added."""
+        made: dict[str, str] = {}
+        for metric in self.metrics:
+            repeated = metric.title in made.values()
+            made[metric.key] = f"{metric.title} ({metric.name})" if repeated else metric.title
+        return made
+
     @cached_property
     def points(self) -> pd.DataFrame:
         """One row a network or checkpoint: run, step, kept, accuracies, losses, setting, and the keyed columns."""
@@ -158,7 +166,7 @@ class Sheet:
         if "seed_noise" not in rows or not len(rows):
             return pd.DataFrame(columns=["title", "group", "lead", "kind", "noise"])
         found = rows.drop_duplicates("metric").set_index("metric")["seed_noise"]
-        table = pd.DataFrame({"title": [m.title for m in self.metrics], "group": [m.group for m in self.metrics]})
+        table = pd.DataFrame({"title": [*self.distinct_titles().values()], "group": [m.group for m in self.metrics]})
         table["lead"] = [m.lead for m in self.metrics]
         table["kind"] = [kind(self.results.trivial(m.name)) for m in self.metrics]
         table["noise"] = [float(found[m.name]) for m in self.metrics]
@@ -215,9 +223,26 @@ def by_likeness(tau: np.ndarray[Any, Any]) -> list[int]:
     return [int(leaf) for leaf in leaves_list(tree)]
 
 
-def columns(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """A table for JSON: columns, numbers of six digits, None where there is no finite value."""
-    return {str(name): [plain(value) for value in table[name].tolist()] for name in table}
+def columns(table: pd.DataFrame, digits: int = 6) -> dict[str, Any]:
+    """A table for JSON: columns, numbers of so many digits, None where there is no finite value.
+
+    A column of few different values is written as `values` and their `places`; where each comes many times in a row,
+    as `values` and their `counts`.
+    """
+    return {str(name): _coded([plain(value, digits) for value in table[name].tolist()]) for name in table}
+
+
+def _coded(column: list[Any]) -> Any:
+    if len({type(value) for value in column}) > 1:  # 1 and True are one key
+        return column
+    runs = [(value, len(list(same))) for value, same in groupby(column)]
+    if len(runs) <= len(column) / 4:
+        return {"values": [value for value, _ in runs], "counts": [count for _, count in runs]}
+    values = list(dict.fromkeys(column))
+    if len(values) > len(column) / 4:
+        return column
+    places = {value: place for place, value in enumerate(values)}
+    return {"values": values, "places": [places[value] for value in column]}
 
 
 def triangle(matrix: pd.DataFrame) -> dict[str, Any]:
@@ -227,13 +252,13 @@ def triangle(matrix: pd.DataFrame) -> dict[str, Any]:
     return {"keys": list(matrix.index), "rows": rows}
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, digits: int = 6) -> Any:
     """A cell for JSON."""
     if not isinstance(value, float):
         return value
     if not np.isfinite(value):
         return None
-    rounded = float(f"{value:.{_DIGITS}g}")
+    rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 
 

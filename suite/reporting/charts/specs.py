@@ -52,15 +52,16 @@ def scatter(sheet: Sheet) -> Spec:
     return _finished(alt.layer(*layers), "@target title against @metric title")
 
 
-def curves(sheet: Sheet, what: str) -> Spec:
+def curves(sheet: Sheet, what: str, legend: bool = False) -> Spec:
     """A quantity over steps, a line a run, with the steps at which it and the test accuracy change.
 
     Args:
         sheet: of a trajectory task.
         what: `accuracy` (train dashed, test solid), `target` or `metric`.
+        legend: whether it has one of its own; beside others of the same task that of the accuracies will do.
     """
     colour = alt.Color("setting:O", sort=sheet.setting_names, title="setting")
-    if what != "accuracy":
+    if what != "accuracy" and not legend:
         colour = alt.Color("setting:O", sort=sheet.setting_names, legend=None)
     hovers = [_hover("step", "step", "d"), *_hovers(sheet)]
     marks = [_marks("test", [2, 2], colour)]
@@ -92,7 +93,7 @@ def correlations() -> Spec:
             tooltip=[_word("a", "metric"), _word("b", "and"), _hover("tau", "τ", "+.2f")],
         )
     )
-    return _finished(chart, "Kendall’s τ between metrics") | {"height": {"step": 14}, "width": {"step": 14}}
+    return _finished(chart, "Kendall’s τ between metrics") | {"height": {"step": 16}, "width": {"step": 16}}
 
 
 def heat(sheet: Sheet) -> Spec:
@@ -103,13 +104,17 @@ def heat(sheet: Sheet) -> Spec:
         "y": alt.Y(f"{second.key}:O", sort=second.levels[::-1], title=second.title),
     }
     cell = [_word(first.key, first.title), _word(second.key, second.title)]
-    colour = alt.Color("mean:Q", title="@quantity title", scale=alt.Scale(), legend=alt.Legend(format=".3~g"))
+    colour = alt.Color("mean:Q", title="@quantity title", scale=alt.Scale(), legend=alt.Legend(format=".4~r"))
     hover = [*cell, _hover("mean", "@quantity title"), _hover("networks", "networks", "d")]
-    layers = [_cells(sheet, "@quantity").mark_rect().encode(**place, color=colour, tooltip=hover)]
+    layers = [_cells(sheet, "@quantity", "mean").mark_rect().encode(**place, color=colour, tooltip=hover)]
     if edge := sheet.find("edge_ratio"):
-        beyond = _cells(sheet, edge.key).transform_filter("datum.mean >= 1").mark_point(filled=True, size=70, opacity=1)
+        beyond = (
+            _cells(sheet, edge.key, "edge")
+            .transform_filter("datum.edge >= 1")
+            .mark_point(filled=True, size=70, opacity=1)
+        )
         look = {"fill": alt.value("white"), "stroke": alt.value("black"), "strokeWidth": alt.value(1.5)}
-        layers.append(beyond.encode(**place, **look, tooltip=[*cell, _hover("mean", edge.title)]))
+        layers.append(beyond.encode(**place, **look, tooltip=[*cell, _hover("edge", edge.title)]))
     return _finished(alt.layer(*layers), "mean of @quantity title over the grid", 230)
 
 
@@ -126,7 +131,7 @@ def spectra(sheet: Sheet, column: str) -> Spec:
         alt.Chart(alt.NamedData("spectra"))
         .mark_line(strokeWidth=1.5)
         .encode(
-            x=alt.X("share:Q", scale=alt.Scale(type="log"), title="position in the spectrum, k / d"),
+            x=alt.X("share:Q", scale=alt.Scale(type="log", nice=False), title="position in the spectrum, k / d"),
             y=alt.Y(f"{column}:Q", title=title, scale=scale),
             color=alt.Color("setting:O", sort=sheet.setting_names, title="setting"),
             detail="step:N",
@@ -180,7 +185,7 @@ def cost() -> Spec:
 def overall() -> Spec:
     """Scores with intervals, best first."""
     base = alt.Chart(alt.NamedData("overall")).encode(
-        y=alt.Y("title:N", sort=None, title=None, axis=alt.Axis(labelLimit=320, labelOverlap=False)),
+        y=alt.Y("title:N", sort=None, title=None, axis=alt.Axis(labelOverlap=False)),
         color=alt.Color("kind:N", scale=alt.Scale(domain=_KINDS), title=None),
     )
     bars = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q", title=_SCORE), x2="high:Q")
@@ -190,8 +195,8 @@ def overall() -> Spec:
     return _finished(alt.layer(bars, points, zero), "Scores with 95 % intervals") | _TALL
 
 
-_TALL: Spec = {"height": {"step": 17}, "autosize": {"type": "fit-x", "contains": "padding"}}
-"""As wide as its place, and as high as its lines ask for."""
+_TALL: Spec = {"height": {"step": 17}}
+"""As high as its lines ask for."""
 _SCORE = "score (mean over tasks of sign × τ-b) with 95 % interval"
 
 
@@ -249,13 +254,18 @@ def _marks(key: str, dash: list[int], colour: alt.Color) -> Any:
     )
 
 
-def _cells(sheet: Sheet, column: str) -> Any:
-    """The mean of a column over the networks of each cell that have it."""
+def _cells(sheet: Sheet, column: str, name: str) -> Any:
+    """The mean of a column over the networks of each cell that have it.
+
+    Two layers need two names: Vega-Lite makes one aggregate of those with the same groups, and of two columns of one
+    name it keeps one.
+    """
     keys: list[Any] = [factor.key for factor in sheet.factors[:2]]
-    mean = alt.AggregatedFieldDef(op="mean", field=column, **{"as": "mean"})
-    number = alt.AggregatedFieldDef(op="valid", field=column, **{"as": "networks"})
+    count = "networks" if name == "mean" else f"{name} networks"
+    mean = alt.AggregatedFieldDef(op="mean", field=column, **{"as": name})
+    number = alt.AggregatedFieldDef(op="valid", field=column, **{"as": count})
     base = alt.Chart(alt.NamedData("points")).transform_aggregate([mean, number], groupby=keys)
-    return base.transform_filter("datum.networks > 0")
+    return base.transform_filter(alt.FieldGTPredicate(field=count, gt=0))
 
 
 def _equal(field: str, value: str) -> alt.FieldEqualPredicate:
@@ -266,7 +276,7 @@ def _word(field: str, title: str | None = None) -> alt.Tooltip:
     return alt.Tooltip(f"{field}:N", title=title or field)
 
 
-def _hover(field: str, title: str, form: str = ".4~g") -> alt.Tooltip:
+def _hover(field: str, title: str, form: str = ".5~g") -> alt.Tooltip:
     return alt.Tooltip(f"{field}:Q", title=title, format=form)
 
 

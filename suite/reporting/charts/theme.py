@@ -37,11 +37,13 @@ def theme(dark: bool = False) -> dict[str, Any]:
         "font": "system-ui, 'Segoe UI', 'Liberation Sans', sans-serif",
         "axis": {
             **words, **lines, "gridOpacity": 0.12, "titleFontWeight": "normal", "titleFontSize": 12,
-            "labelFontSize": 11, "titlePadding": 8, "labelLimit": 220, "titleLimit": 420,
+            "labelFontSize": 11, "titlePadding": 8, "labelLimit": 300, "titleLimit": 420,
         },
         "legend": {
             **words, "titleFontWeight": "normal", "titleFontSize": 12, "labelFontSize": 11, "orient": "bottom",
-            "direction": "horizontal", "columns": 6, "labelLimit": 240, "symbolStrokeColor": INK, "gradientLength": 160,
+            "direction": "horizontal", "columns": 6, "labelLimit": 300, "symbolOpacity": 1, "titleLimit": 300,
+            "symbolBaseFillColor": INK, "symbolBaseStrokeColor": INK, "gradientLength": 160,
+            "layout": {"direction": "vertical", "anchor": "start"},
         },
         "view": {"stroke": None},
         "scale": {"zero": False},

@@ -101,14 +101,20 @@
     const { keys, rows } = data.matrix, metrics = keys.map((key) => data.metrics[key]);
     const places = keys.map((_, place) => place).filter((place) => keep(metrics[place]));
     const tau = (i, j) => (i === j ? 1000 : rows[Math.max(i, j)][Math.min(i, j)]);
-    const titled = (place) => `${metrics[place].title}${metrics.some((m, i) => i < place && m.title === metrics[place].title) ? ` (${data.names[keys[place]]})` : ""}`;
-    return places.flatMap((i) => places.map((j) => ({ a: titled(j), b: titled(i), tau: tau(i, j) === null ? null : tau(i, j) / 1000 })));
+    return places.flatMap((i) => places.map((j) => ({ a: metrics[j].title, b: metrics[i].title, tau: tau(i, j) === null ? null : tau(i, j) / 1000 })));
+  }
+
+  /** A column of few different values is written as these and their places, or how often each comes in a row. */
+  function decoded(column) {
+    if (Array.isArray(column)) return column;
+    if (column.places) return column.places.map((place) => column.values[place]);
+    return column.counts.flatMap((count, i) => Array(count).fill(column.values[i]));
   }
 
   function tableRows(name, section) {
     const keep = keeper(section);
     if (name === "matrix") return matrixRows(keep);
-    const columns = Object.entries(data.tables[name]);
+    const columns = Object.entries(data.tables[name]).map(([key, column]) => [key, decoded(column)]);
     const count = columns[0][1].length;
     const rows = Array.from({ length: count }, (_, i) => Object.fromEntries(columns.map(([key, values]) => [key, values[i]])));
     return rows.filter(keep);
@@ -116,6 +122,16 @@
 
   const sectionOf = (figure) => figure.closest(".explorer") ?? figure;
   const tablesOf = (figure) => figure.dataset.tables.split(" ").map((name) => [name, tableRows(name, sectionOf(figure))]);
+
+  /** The theme of the page, its legends and labels as wide as there is room for. */
+  function configFor(figure) {
+    const theme = window.suiteThemes[dark.matches ? "dark" : "light"], width = figure.querySelector(".drawing").clientWidth;
+    const settings = all("fieldset[data-filter=setting] label", sectionOf(figure)).map((label) => label.textContent.length);
+    const columns = Math.floor(width / (7 * Math.max(9, ...settings) + 30));
+    const legend = { ...theme.legend, columns: Math.max(1, Math.min(6, columns)), titleLimit: 0.8 * width };
+    const narrow = width < 600 ? { labelLimit: 140, titleFontSize: 11, titleLimit: 0.72 * width } : {};
+    return { ...theme, legend, axis: { ...theme.axis, ...narrow } };
+  }
 
   const drawn = new WeakMap(); // figure → promise of what is drawn there
 
@@ -126,9 +142,10 @@
       const tables = tablesOf(figure);
       const spec = fill(data.charts[figure.dataset.chart], chosen(sectionOf(figure)));
       spec.datasets = { ...spec.datasets, ...Object.fromEntries(tables) };
+      if (spec.width === "container" && spec.height.step) spec.height = spec.height.step * Math.max(2, tables[0][1].length);
       const result = await vegaEmbed(figure.querySelector(".drawing"), spec, {
         mode: "vega-lite",
-        config: window.suiteThemes[dark.matches ? "dark" : "light"],
+        config: configFor(figure),
         renderer: tables[0][1].length > 4000 ? "canvas" : "svg", // so many shapes would make a page slow
         tooltip: { theme: dark.matches ? "dark" : "light" },
         actions: { export: true, source: false, compiled: false, editor: false },
