@@ -57,6 +57,9 @@ def _enrich(task: Path) -> None:
     provenance |= {"seconds": {"training": 3.0, "probes": 2.0, "probe p": 1.8, "metrics": 1.0}}
     provenance |= {"metric_costs": {m["name"]: {"seconds": 0.02, "memory_mib": 1.0} for m in described}}
     (task / "provenance.json").write_text(json.dumps(provenance))
+    if task.name == "trajectory":  # two of the six runs grok
+        late = runs["run_id"].isin(["t0", "t1"]) & (runs["step"] >= 4)
+        runs.assign(test_accuracy=np.where(late, 0.9, 0.1)).to_csv(task / "runs.csv", index=False)
     spectra = runs[["run_id", "step"]].merge(pd.DataFrame({"share": _SHARES}), how="cross")
     spectra["eigenvalue"], spectra["exponent"] = 2 - 2 * spectra["share"], np.log(1 - 0.1 * (2 - 2 * spectra["share"]))
     spectra.to_csv(task / "spectra.csv", index=False)

@@ -179,7 +179,7 @@ class Sheet:
         if "gap_seed_noise" not in rows or not len(rows):
             return pd.DataFrame(columns=["title", "noise"])
         found = rows.drop_duplicates("target").set_index("target")["gap_seed_noise"]
-        made = [(target.title, float(found[target.name])) for target in self.targets]
+        made = [(target.name.replace("_", " "), float(found[target.name])) for target in self.targets]
         return pd.DataFrame(made, columns=["title", "noise"]).dropna()
 
     @cached_property

@@ -8,6 +8,7 @@ chart.
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeAlias
 
 import altair as alt
@@ -23,12 +24,16 @@ _COSTS = ["free", "forward", "gradient", "search"]
 
 
 def fill(spec: Any, words: dict[str, str]) -> Any:
-    """A specification with every word that stands alone replaced by what was chosen for it."""
+    """A specification with every word that stands alone, and titles in `description`, replaced by what was chosen."""
     if isinstance(spec, dict):
-        return {key: fill(value, words) for key, value in spec.items()}
+        return {k: _told(v, words) if k == "description" else fill(v, words) for k, v in spec.items()}
     if isinstance(spec, list):
         return [fill(value, words) for value in spec]
     return words.get(spec, spec) if isinstance(spec, str) else spec
+
+
+def _told(sentence: str, words: dict[str, str]) -> str:
+    return re.sub(r"@\w+ title", lambda found: words.get(found[0], found[0]), sentence)
 
 
 def chosen(word: str, quantity: Quantity) -> dict[str, str]:
@@ -73,7 +78,11 @@ def curves(sheet: Sheet, what: str, legend: bool = False) -> Spec:
     else:
         lines = [_line(_open(alt.Y, what), colour, [_hover(f"@{what}", f"@{what} title"), *hovers], [1, 0])]
         marks += [_marks("@metric", [1, 0], colour)] if what == "metric" else []
-    return _finished(alt.layer(*lines, *marks), f"{what} over steps", 260)
+    return _finished(
+        alt.layer(*lines, *marks),
+        "train and test accuracy over steps" if what == "accuracy" else f"@{what} title over steps",
+        260,
+    )
 
 
 def correlations() -> Spec:
@@ -144,21 +153,24 @@ def spectra(sheet: Sheet, column: str) -> Spec:
 
 def noise() -> Spec:
     """The share of each metric's variance that is between seeds, and that of the gaps as lines."""
+    one = alt.Legend(columns=1)  # beside long names of metrics there is little room
     points = (
         alt.Chart(alt.NamedData("noise"))
         .mark_point(filled=True, size=55, opacity=1)
         .encode(
-            x=alt.X("noise:Q", scale=alt.Scale(domain=[0, 1]), title="share of the variance that is between seeds"),
+            x=alt.X("noise:Q", scale=alt.Scale(domain=[0, 1]), title="share between seeds"),
             y=alt.Y("title:N", sort=None, title=None, axis=alt.Axis(grid=True, labelOverlap=False)),
-            color=alt.Color("kind:N", scale=alt.Scale(domain=_KINDS), title=None),
-            shape=alt.Shape("kind:N", scale=alt.Scale(domain=_KINDS, range=["diamond", "circle"]), title=None),
+            color=alt.Color("kind:N", scale=alt.Scale(domain=_KINDS), title=None, legend=one),
+            shape=alt.Shape(
+                "kind:N", scale=alt.Scale(domain=_KINDS, range=["diamond", "circle"]), title=None, legend=one
+            ),
             tooltip=[_word("title", "metric"), _hover("noise", "between seeds", ".2f")],
         )
     )
     gaps = (
         alt.Chart(alt.NamedData("gaps"))
         .mark_rule(strokeWidth=1.5)
-        .encode(x="noise:Q", strokeDash=alt.StrokeDash("title:N", title="the gaps themselves"))
+        .encode(x="noise:Q", strokeDash=alt.StrokeDash("title:N", title="the gaps themselves", legend=one))
         .encode(tooltip=[_word("title", "gap"), _hover("noise", "between seeds", ".2f")])
     )
     return _finished(alt.layer(points, gaps), "Seed noise of metrics") | _TALL
@@ -197,7 +209,7 @@ def overall() -> Spec:
 
 _TALL: Spec = {"height": {"step": 17}}
 """As high as its lines ask for."""
-_SCORE = "score (mean over tasks of sign × τ-b) with 95 % interval"
+_SCORE = "score, with 95 % interval"
 
 
 def _finished(chart: Any, description: str, height: int = HEIGHT) -> Spec:

@@ -13,7 +13,7 @@ from typing import Any
 
 INK = "currentColor"
 KINDS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999"]
-"""Okabe and Ito 2008, blue and vermilion first; their black is the page's ink."""
+"""Okabe and Ito 2008, blue and vermilion first (on dark the sky blue and orange); their black is the page's ink."""
 _VIRIDIS = [
     "#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725",
 ]  # fmt: skip
@@ -30,6 +30,7 @@ def theme(dark: bool = False) -> dict[str, Any]:
         dark: for a dark page: of viridis the brighter part, for a light one the darker.
     """
     ordered = _VIRIDIS[2:] if dark else _VIRIDIS[:-1]
+    kinds = [*KINDS[5:6], *KINDS[4:5], *KINDS[2:4], *KINDS[0:2], *KINDS[6:]] if dark else KINDS
     words = {"labelColor": INK, "titleColor": INK}
     lines = {"domainColor": INK, "domainOpacity": 0.5, "tickColor": INK, "tickOpacity": 0.5, "gridColor": INK}
     return {
@@ -49,7 +50,7 @@ def theme(dark: bool = False) -> dict[str, Any]:
         "scale": {"zero": False},
         "title": {"color": INK, "fontWeight": "normal", "fontSize": 13, "anchor": "start"},
         "range": {
-            "category": KINDS, "ordinal": ordered, "ramp": _VIRIDIS, "heatmap": _VIRIDIS, "diverging": SIGNED,
+            "category": kinds, "ordinal": ordered, "ramp": _VIRIDIS, "heatmap": _VIRIDIS, "diverging": SIGNED,
         },
         "rule": {"color": INK}, "text": {"color": INK}, "tick": {"color": INK},
     }  # fmt: skip

@@ -66,10 +66,13 @@
   function fill(part, words) {
     if (Array.isArray(part)) return part.map((each) => fill(each, words));
     if (part && typeof part === "object") {
-      return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, fill(value, words)]));
+      return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, key === "description" ? told(value, words) : fill(value, words)]));
     }
     return typeof part === "string" ? words[part] ?? part : part;
   }
+
+  /** A sentence with the titles of what was chosen in it. */
+  const told = (sentence, words) => sentence.replace(/@\w+ title/g, (word) => words[word] ?? word);
 
   function chosen(section) {
     const words = {};
@@ -145,6 +148,7 @@
       if (spec.width === "container" && spec.height.step) spec.height = spec.height.step * Math.max(2, tables[0][1].length);
       const result = await vegaEmbed(figure.querySelector(".drawing"), spec, {
         mode: "vega-lite",
+        logLevel: 1, // errors: a layer without points, like that of networks left out where none is, is no reason to warn
         config: configFor(figure),
         renderer: tables[0][1].length > 4000 ? "canvas" : "svg", // so many shapes would make a page slow
         tooltip: { theme: dark.matches ? "dark" : "light" },
