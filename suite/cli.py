@@ -151,6 +151,20 @@ def leaderboard(
 
 
 @app.command()
+def figures(
+    folder: Annotated[Path, typer.Argument(help="Where to write them")],
+    task: Annotated[list[str] | None, typer.Option("--task", help="Of this task (a name), and no others")] = None,
+    form: Annotated[str, typer.Option("--format", help="svg, pdf or both")] = "both",
+    results: Annotated[Path, typer.Option(help="The results")] = RESULTS,
+) -> None:
+    """The site's charts as SVG and PDF for papers, with the data behind each as CSV."""
+    from suite.reporting import plots
+
+    for path in plots.draw(results, folder, task, form):
+        print(path)
+
+
+@app.command()
 def publish(
     tasks: Tasks = None,
     device: Device = "auto",
