@@ -44,13 +44,16 @@ _NAME = (
 )
 
 
-def problems(error: ValidationError, document: Document) -> list[Problem]:
-    """One problem per field. A field that is missing because its name is misspelt is one problem, not two."""
+def problems(error: ValidationError, document: Document, root: type[BaseModel] = TaskSpec) -> list[Problem]:
+    """One problem per field. A field that is missing because its name is misspelt is one problem, not two.
+
+    `root` is the model of the whole document.
+    """
     merged: dict[Path, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        for path, one in _located(detail, document.data):
+        for path, one in _located(detail, document.data, root):
             merged.setdefault(path, []).append(one)
-    meant = {new for _, new in renamed(error, document.data)}
+    meant = {new for _, new in renamed(error, document.data, root)}
     return [
         Problem(document.line(path), dotted(path), _together(details))
         for path, details in merged.items()
@@ -58,11 +61,11 @@ def problems(error: ValidationError, document: Document) -> list[Problem]:
     ]
 
 
-def renamed(error: ValidationError, data: Any) -> Iterator[tuple[Path, Path]]:
+def renamed(error: ValidationError, data: Any, root: type[BaseModel] = TaskSpec) -> Iterator[tuple[Path, Path]]:
     """Unknown fields that are evidently others, which are not there, misspelt: as it is, and as it is meant."""
     for detail in error.errors(include_url=False):
         if detail["type"] == "extra_forbidden":
-            path, model = _walk(detail["loc"][:-1], data)
+            path, model = _walk(detail["loc"][:-1], data, root)
             word = str(detail["loc"][-1])
             if (near := nearest(word, _fields(model))) and near not in at(data, path):
                 yield (*path, word), (*path, near)
@@ -134,15 +137,15 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near}?" if near else f"; known are {', '.join(options)}"
 
 
-def _located(detail: ErrorDetails, data: Any) -> Iterator[tuple[Path, ErrorDetails]]:
+def _located(detail: ErrorDetails, data: Any, root: type[BaseModel]) -> Iterator[tuple[Path, ErrorDetails]]:
     """The YAML's own path of an error (pydantic's has names of union members in it), one for each part that misfits."""
-    path, _ = _walk(detail["loc"], data)
+    path, _ = _walk(detail["loc"], data, root)
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, MisfitError):
         for field, problem in error.problems.items():
             yield tuple(field.split(".")), {**detail, "msg": problem}
     elif detail["type"] == "extra_forbidden":
-        parent, model = _walk(detail["loc"][:-1], data)
+        parent, model = _walk(detail["loc"][:-1], data, root)
         word = str(detail["loc"][-1])
         yield (*parent, word), {**detail, "msg": f"unknown key{suggestion(word, _fields(model))}"}
     else:
@@ -216,10 +219,12 @@ def _described(value: Any) -> str:
     return _KINDS.get(type(value), type(value).__name__)
 
 
-def _walk(location: tuple[str | int, ...], data: Any) -> tuple[Path, type[BaseModel] | None]:
+def _walk(
+    location: tuple[str | int, ...], data: Any, root: type[BaseModel] = TaskSpec
+) -> tuple[Path, type[BaseModel] | None]:
     """Follow an error's location through the data, leaving out what is not a key there; the path, and its model."""
     path: list[str | int] = []
-    model: type[BaseModel] | None = TaskSpec
+    model: type[BaseModel] | None = root
     for word in location:
         if isinstance(data, dict) and word in data:
             data = data[word]

@@ -1,0 +1,192 @@
+"""Verdicts on claims: supported, refuted or undecided, with what was found and what would decide it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from suite.ranking import bootstrap
+from suite.ranking.chances import LEAST_NETWORKS, TAIL, every, some
+from suite.ranking.evidence import Evidence
+from suite.ranking.findings import FREE, Finding, find, find_worst, settings_needed
+from suite.ranking.tables import TaskResults
+from suite.ranking.wording import words
+
+if TYPE_CHECKING:
+    from suite.spec.claims import Claim, ClaimTest
+
+SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
+MOST = 10_000
+"""More settings than this are not counted."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What tasks say of a claim under one inclusion rule.
+
+    Attributes:
+        verdict: supported, refuted or undecided.
+        findings: one for each test, task and target.
+        left_out: networks (checkpoints) that this leaves out.
+    """
+
+    verdict: str
+    findings: tuple[Finding, ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What tasks say of a claim.
+
+    Attributes:
+        verdict: supported, refuted or undecided.
+        why: why undecided; empty where it is not.
+        ruled, unruled: with the tasks' inclusion rules, and without.
+        decide: what would decide it; nothing where it is decided.
+    """
+
+    verdict: str
+    why: str
+    ruled: Answer
+    unruled: Answer
+    decide: tuple[str, ...]
+
+    @property
+    def turns_on_rule(self) -> bool:
+        """Whether the inclusion rule makes a difference to the verdict."""
+        return self.ruled.verdict != self.unruled.verdict
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim and its verdict; `small` is that of smaller tasks of the same kind, and never counts as the claim's."""
+
+    claim: Claim
+    of: Judgement
+    small: Judgement | None
+
+
+class _Pool:
+    """The evidence of the published tasks, each made once."""
+
+    def __init__(self, results: Sequence[TaskResults], resamples: int) -> None:
+        self.results = {result.name: result for result in results}
+        self._resamples = resamples
+        self._made: dict[tuple[str, bool], Evidence] = {}
+
+    def __call__(self, task: str, ruled: bool) -> Evidence | None:
+        if task not in self.results:
+            return None
+        result = self.results[task]
+        ruled = ruled and not result.included.equals(result.usable)
+        if (task, ruled) not in self._made:
+            self._made[task, ruled] = Evidence(result, ruled, self._resamples)
+        return self._made[task, ruled]
+
+
+def judge(
+    claims: Sequence[Claim], results: Sequence[TaskResults], resamples: int = bootstrap.RESAMPLES
+) -> list[Verdict]:
+    """A verdict on each claim from published results.
+
+    A claim is supported if every test holds on every one of its tasks and targets: each comparison's 95 % interval lies
+    wholly on the claim's side (an intersection–union test: no correction is needed, Berger 1982). It is refuted if any
+    comparison certainly fails, corrected for the number of all the claim's comparisons. Both with the tasks' inclusion
+    rules and without them; where these differ it is undecided.
+
+    Args:
+        claims: from `suite.spec.claims`.
+        results: the published tasks.
+        resamples: bootstrap resamples.
+    """
+    pool = _Pool(results, resamples)
+    with threadpool_limits(1, user_api="blas"):
+        return [
+            Verdict(
+                claim,
+                _judge(claim, claim.tasks, pool),
+                _judge(claim, claim.analogues, pool) if claim.analogues else None,
+            )
+            for claim in claims
+        ]
+
+
+def _judge(claim: Claim, tasks: Sequence[str], pool: _Pool) -> Judgement:
+    ruled, unruled = (_answer(claim, tasks, pool, rule) for rule in (True, False))
+    if ruled.verdict != unruled.verdict:
+        why = f"turns on the inclusion rule: {ruled.verdict} with it, {unruled.verdict} without"
+        return Judgement(UNDECIDED, why, ruled, unruled, _deciding(ruled) or _deciding(unruled))
+    if ruled.verdict != UNDECIDED:
+        return Judgement(ruled.verdict, "", ruled, unruled, ())
+    problems = dict.fromkeys(f"{f.task}: {f.problem}" for f in ruled.findings if f.problem)
+    unsure = dict.fromkeys(f"{f.task}: {f.test}" for f in ruled.findings if not f.problem and f.outcome != "holds")
+    why = "; ".join([*problems, *(f"open on {one}" for one in unsure)])
+    return Judgement(UNDECIDED, why, ruled, unruled, _deciding(ruled))
+
+
+def _answer(claim: Claim, tasks: Sequence[str], pool: _Pool, ruled: bool) -> Answer:
+    findings = [finding for test in claim.tests for finding in _of_test(claim, test, tasks, pool, ruled)]
+    results = [pool.results[task] for task in tasks if task in pool.results]
+    kept = [result.included if ruled else result.usable for result in results]
+    left_out = sum(int((~rows).sum()) for rows in kept)
+    return Answer(verdict_of(findings), tuple(findings), left_out)
+
+
+def verdict_of(findings: Sequence[Finding]) -> str:
+    """Supported if all hold; refuted if one fails, corrected for their number; else undecided."""
+    if every(np.array([finding.supports for finding in findings])) < TAIL:
+        return SUPPORTED
+    tested = [finding.refutes for finding in findings if finding.comparisons]
+    return REFUTED if tested and some(np.array(tested)) < TAIL else UNDECIDED
+
+
+def _of_test(claim: Claim, test: ClaimTest, tasks: Sequence[str], pool: _Pool, ruled: bool) -> list[Finding]:
+    there = {task: evidence for task in tasks if (evidence := pool(task, ruled)) is not None}
+    absent = [
+        Finding(words(test), task, "", problem="not published", remedy=_publish(task))
+        for task in tasks
+        if task not in there
+    ]
+    if test.over == "minimum":
+        return absent or [find_worst(test, there, target) for target in _targets(claim, test, [*there.values()])]
+    found = [
+        find(test, task, evidence, target)
+        for task, evidence in there.items()
+        for target in _targets(claim, test, [evidence])
+    ]
+    return absent + found
+
+
+def _targets(claim: Claim, test: ClaimTest, parts: Sequence[Evidence]) -> list[str]:
+    if test.statistic in FREE:
+        return [""]
+    wanted: list[str] = [*(claim.targets or parts[0].results.targets)]
+    return [target for target in wanted if all(target in part.results.targets for part in parts)]
+
+
+def _publish(task: str) -> str:
+    return f"`suite run tasks/{task}.yaml`, then `suite publish tasks/{task}.yaml`"
+
+
+def _deciding(answer: Answer) -> tuple[str, ...]:
+    """What would decide an answer: what is missing, and how many settings the most doubtful finding needs."""
+    missing = [finding.remedy for finding in answer.findings if finding.remedy]
+    unsure = [f for f in answer.findings if f.shown is not None and not f.problem and f.outcome != "holds"]
+    comparisons = sum(len(finding.comparisons) for finding in answer.findings)
+    needs = [_need(finding, comparisons) for finding in unsure]
+    return tuple(dict.fromkeys([*missing, *needs]))
+
+
+def _need(finding: Finding, comparisons: int) -> str:
+    assert finding.shown is not None  # chosen so
+    have = finding.shown.effect.k
+    if finding.unit == "networks":
+        return f"{max(LEAST_NETWORKS - have, 1)} more networks of {finding.task} that meet the condition"
+    needed = settings_needed(finding, comparisons)
+    many = f"about {max(needed, have + 1):,.0f}" if needed <= MOST else f"more than {MOST:,}"
+    return f"{many} {finding.unit} of {finding.task} instead of {have}, if the effect is what it seems"
