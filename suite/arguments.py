@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from suite.pipeline import Options
+    from suite.ranking.tables import TaskResults
+    from suite.spec.claims import Claim
 
 Tasks = Annotated[
     list[str] | None, typer.Argument(help="Task files, names or folders; default: tasks/quick", show_default=False)
@@ -156,6 +159,21 @@ def console() -> Console:
     from rich.console import Console
 
     return Console()
+
+
+def claims(file: Path, results: Sequence[TaskResults]) -> list[Claim]:
+    """The claims of a file, held against what is published.
+
+    Raises:
+        BadInput: the file cannot be read, or something in it is wrong.
+    """
+    from suite.spec.claims import Published, load_claims
+
+    published = {
+        read.name: Published(read.kind, dict(read.metrics["family"]), tuple(read.hyperparameters), tuple(read.targets))
+        for read in results
+    }
+    return load_claims(file, published)
 
 
 def table(title: str, rows: list[dict[str, Any]], as_json: bool, **columns: tuple[str, ...]) -> None:

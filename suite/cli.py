@@ -133,20 +133,31 @@ def leaderboard(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail on drift")] = False,
     results: Annotated[Path, typer.Option(help="The published results")] = RESULTS,
     markdown: Annotated[Path, typer.Option(help="The leaderboard to write")] = Path("leaderboard.md"),
+    claims: Annotated[
+        Path | None, typer.Option(help="Claims to give verdicts on; default: claims.yaml beside the results, if any")
+    ] = None,
 ) -> None:
     """Regenerate leaderboard.md, reports/figures and reports/site from the published results."""
+    from suite.ranking.claims import judge
     from suite.reporting import build
+    from suite.reporting.board import PUBLISHED, read_board
 
     reports = results.parent
+    board = read_board(results)
+    read = [task.results for task in board.tasks]
+    beside = reports / "claims.yaml"
+    file = claims or (beside if beside.exists() else None)
+    verdicts = judge(arguments.claims(file, read), read) if file else []
+    place = build.Place(markdown, reports / "figures")
     if check:
-        drifted = build.check(results, markdown, reports / "figures")
+        drifted = build.check(board, place, verdicts)
         for name in drifted:
             print(f"{name} is not what `suite leaderboard` makes of {results}", file=sys.stderr)
         if drifted:
             raise typer.Exit(1)
-        print(f"{markdown} and {reports / 'figures'} are current")
+        print(f"{markdown} and {place.figures} are current")
         return
-    for path in build.build(results, markdown, reports / "figures", reports / "site"):
+    for path in build.build(board, PUBLISHED, place, reports / "site", verdicts):
         print(path)
 
 
@@ -162,6 +173,24 @@ def figures(
 
     for path in plots.draw(results, folder, task, form):
         print(path)
+
+
+@app.command("claims")
+def list_claims(
+    results: Annotated[Path, typer.Option(help="The published results")] = RESULTS,
+    file: Annotated[Path, typer.Option(help="The claims")] = Path("reports/claims.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """What the published results say of the claims in reports/claims.yaml: supported, refuted or undecided."""
+    from suite.ranking.claims import judge
+    from suite.ranking.tables import read_results
+    from suite.reporting.claims import records, rows
+
+    read = read_results(results)
+    verdicts = judge(arguments.claims(file, read), read)
+    shown = records(verdicts) if as_json else rows(verdicts)
+    prose = ("verdict", "in_small", "figure", "margin", "claim", "source", "decide")
+    arguments.table("Claims", shown, as_json, prose=prose, spare=("source", "decide", "claim", "margin", "figure"))
 
 
 @app.command()

@@ -4,53 +4,71 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from suite.errors import BadInput
-from suite.reporting.board import PUBLISHED, Board, Origin, read_board
-from suite.reporting.figures import figures as draw
-from suite.reporting.markdown import markdown as write
-from suite.reporting.site import PATTERNS
+from suite.ranking.claims import Verdict
+from suite.reporting.board import PUBLISHED, Board, Origin
+from suite.reporting.claims import rows
+from suite.reporting.figures import figures
+from suite.reporting.markdown import markdown
+from suite.reporting.site import PATTERNS, claims_table
 from suite.reporting.site import site as pages
 
 
-def build(results: Path, markdown: Path, figures: Path, site: Path | None = None) -> list[Path]:
+@dataclass(frozen=True)
+class Place:
+    """Where a leaderboard goes, and the folder of its figures."""
+
+    markdown: Path
+    figures: Path
+
+    @classmethod
+    def within(cls, folder: Path) -> Place:
+        """leaderboard.md and its figures' folder, both in this one."""
+        return cls(folder / "leaderboard.md", folder / "figures")
+
+
+def build(
+    board: Board, origin: Origin, place: Place, site: Path | None = None, verdicts: Sequence[Verdict] = ()
+) -> list[Path]:
     """Write the leaderboard, its figures and (if asked) the site; returns what was written.
 
+    Args:
+        board: what to show.
+        origin: what made it from what.
+        place: the leaderboard's file and its figures' folder.
+        site: a folder for the site.
+        verdicts: on claims, to be shown beside the rankings.
+
     Raises:
-        BadInput: the results are missing or malformed, or a file cannot be written.
+        BadInput: a file cannot be written.
     """
-    return build_board(read_board(results), PUBLISHED, markdown, figures, site)
-
-
-def build_board(board: Board, origin: Origin, markdown: Path, figures: Path, site: Path | None) -> list[Path]:
-    """`build` for a board that is already read."""
-    drawn = draw(board)
-    contents = _contents(board, origin, drawn, markdown, figures)
+    contents = _contents(board, origin, place, verdicts)
     if site is not None:
-        contents |= {site / name: text for name, text in pages(board, origin).items()}
+        claims = claims_table(rows(verdicts)) if verdicts else None
+        contents |= {site / name: text for name, text in pages(board, origin, claims).items()}
     for path, content in contents.items():
         write_file(path, content)
-    for folder, pattern in ((figures, "*.svg"), *((site, pattern) for pattern in PATTERNS if site)):
+    for folder, pattern in ((place.figures, "*.svg"), *((site, pattern) for pattern in PATTERNS if site)):
         for stale in set(folder.glob(pattern)) - set(contents):
             stale.unlink()
     return list(contents)
 
 
-def check(results: Path, markdown: Path, figures: Path) -> list[str]:
+def check(board: Board, place: Place, verdicts: Sequence[Verdict] = ()) -> list[str]:
     """The committed files that are not what the results say, without writing anything."""
-    board = read_board(results)
-    contents = _contents(board, PUBLISHED, draw(board), markdown, figures)
+    contents = _contents(board, PUBLISHED, place, verdicts)
     drifted = [str(path) for path, text in contents.items() if not path.is_file() or path.read_bytes() != text]
-    return drifted + sorted(str(stale) for stale in set(figures.glob("*.svg")) - set(contents))
+    return drifted + sorted(str(stale) for stale in set(place.figures.glob("*.svg")) - set(contents))
 
 
-def _contents(
-    board: Board, origin: Origin, drawn: dict[str, bytes], markdown: Path, figures: Path
-) -> dict[Path, bytes]:
-    relative = Path(os.path.relpath(figures, markdown.parent)).as_posix()
-    made = {markdown: write(board, relative, origin).encode()}
-    return made | {figures / name: svg for name, svg in drawn.items()}
+def _contents(board: Board, origin: Origin, place: Place, verdicts: Sequence[Verdict]) -> dict[Path, bytes]:
+    relative = Path(os.path.relpath(place.figures, place.markdown.parent)).as_posix()
+    made = {place.markdown: markdown(board, relative, origin, verdicts).encode()}
+    return made | {place.figures / name: svg for name, svg in figures(board).items()}
 
 
 def write_file(path: Path, content: bytes) -> None:

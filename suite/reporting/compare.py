@@ -21,8 +21,7 @@ from suite.ranking.changes import MetricChange, OverallChange, SetComparison, Ta
 from suite.ranking.compare import Difference, Estimate, MetricComparison, OnTask, compare_metrics
 from suite.ranking.tables import TaskResults, read_results
 from suite.reporting.board import CERTAIN, FEW, chance, number, span
-from suite.reporting.markdown import _escaped as escaped
-from suite.reporting.markdown import _table as table
+from suite.reporting.markup import escaped, table
 
 _LONG = 60
 """Characters of a setting that are shown; JSON has all of them."""

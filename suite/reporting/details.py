@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -11,8 +10,7 @@ from suite.ranking.power import power_table
 from suite.ranking.tables import short
 from suite.ranking.task import TaskRanking
 from suite.reporting.board import Board, number, ordered
-
-Table = Callable[[list[str], list[list[str]]], str]
+from suite.reporting.markup import escaped, folded, table
 
 _MOST_NOISE = 0.9
 """Where seeds make all of the gap there is nothing to predict."""
@@ -26,7 +24,7 @@ predictors leave unexplained, the share that the metric predicts where one value
 """
 
 
-def further(task: TaskRanking, target: str, table: Table, escaped: Callable[[object], str]) -> str:
+def further(task: TaskRanking, target: str) -> str:
     """Of a grid task: Kendall with a hyperparameter held fixed, information, sign errors, prediction, seed noise."""
     factors = task.results.hyperparameters
     header = ["metric", *(f"τ, {short(f)} fixed" for f in factors), "CMI (chance)", "sign error, worst"]
@@ -46,7 +44,7 @@ def further(task: TaskRanking, target: str, table: Table, escaped: Callable[[obj
     return folded(summary, f"{_READING}\n{table(header, rows)}")
 
 
-def power(board: Board, table: Table) -> str:
+def power(board: Board) -> str:
     """How many settings and seeds it takes to tell two metrics apart, at the seed noise of the board's grid tasks."""
     noises = [t.rows["gap_seed_noise"].mean() for t in board.tasks if t.results.kind == "grid" and t.scored]
     known = [float(noise) for noise in noises if not pd.isna(noise)]
@@ -61,11 +59,6 @@ def power(board: Board, table: Table) -> str:
         f"How often a grid of so many settings and seeds tells two metrics apart (seeds make {noise:.0%} of the gap)"
     )
     return folded(summary, table(header, rows))
-
-
-def folded(summary: str, table: str) -> str:
-    """A table behind a line that opens it."""
-    return f"<details><summary>{summary}</summary>\n\n{table}\n</details>\n"
 
 
 def _pairs(wide: pd.DataFrame) -> list[tuple[tuple[int, int], list[float]]]:

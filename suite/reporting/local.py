@@ -15,7 +15,7 @@ from rich.text import Text
 from suite.errors import BadInput
 from suite.ranking.tables import MEASURES, TaskResults, read_results
 from suite.reporting.board import LOCAL, read_board, setting
-from suite.reporting.build import build_board
+from suite.reporting.build import Place, build
 from suite.reporting.terminal import print_leaderboard
 
 
@@ -32,7 +32,7 @@ def report(folder: Path, console: Console, quiet: bool = False, tasks: Sequence[
         BadInput: there are no results, or none of a task named, or a file is wrong or cannot be written.
     """
     board = read_board(folder / "results", tasks)
-    build_board(board, LOCAL, folder / "leaderboard.md", folder / "figures", folder / "site")
+    build(board, LOCAL, Place.within(folder), folder / "site")
     if quiet:
         return
     print_leaderboard(console, board)

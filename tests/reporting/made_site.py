@@ -11,8 +11,8 @@ import pandas as pd
 from suite.ranking.leaderboard import rank_overall
 from suite.ranking.tables import TaskResults
 from suite.ranking.task import rank_task
-from suite.reporting.board import PUBLISHED, Board
-from suite.reporting.build import build
+from suite.reporting.board import PUBLISHED, Board, read_board
+from suite.reporting.build import Place, build
 from suite.reporting.site import site
 from tests.bench.test_bench_ranking import METRICS, TASKS, synthetic
 from tests.ranking.made_up import made_up
@@ -36,7 +36,7 @@ def small_site(folder: Path) -> Path:
     made_up(results)
     for task in ("a/grid", "b/trajectory"):
         _enrich(results / task)
-    build(results, folder / "leaderboard.md", folder / "figures", folder / "site")
+    build(read_board(results), PUBLISHED, Place.within(folder), folder / "site")
     return folder / "site"
 
 

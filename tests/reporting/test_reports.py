@@ -7,10 +7,12 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import typer
 
+from suite.cli import leaderboard
 from suite.errors import BadInput
-from suite.reporting.board import CLAIM, read_board, slug
-from suite.reporting.build import build, check
+from suite.reporting.board import CLAIM, PUBLISHED, read_board, slug
+from suite.reporting.build import Place, build, check
 from suite.reporting.figures import figures
 from suite.reporting.markdown import markdown
 from tests.ranking.made_up import made_up
@@ -20,12 +22,12 @@ from tests.ranking.made_up import made_up
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports")
     made_up(folder / "results")
-    build(folder / "results", folder / "leaderboard.md", folder / "figures", folder / "site")
+    build(read_board(folder / "results"), PUBLISHED, Place.within(folder), folder / "site")
     return folder
 
 
 def test_same_results_same_bytes(place: Path, tmp_path: Path) -> None:
-    again = build(place / "results", tmp_path / "leaderboard.md", tmp_path / "figures", tmp_path / "site")
+    again = build(read_board(place / "results"), PUBLISHED, Place.within(tmp_path), tmp_path / "site")
     assert len(again) == 1 + 3 + 1 + 2 + 7 + 4  # leaderboard, figures, index, tasks, metrics, assets
     for path in again:
         first = place / path.relative_to(tmp_path)
@@ -33,7 +35,7 @@ def test_same_results_same_bytes(place: Path, tmp_path: Path) -> None:
 
 
 def test_check_finds_drift_and_stale_figures(place: Path) -> None:
-    arguments = (place / "results", place / "leaderboard.md", place / "figures")
+    arguments = (read_board(place / "results"), Place.within(place))
     assert check(*arguments) == []
     extra = place / "figures" / "old.svg"
     extra.write_text("<svg/>")
@@ -105,10 +107,39 @@ def test_the_quantity_the_suite_is_about_is_always_drawn(tmp_path: Path) -> None
 
 def test_no_results_leave_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no results"):
-        build(
-            tmp_path / "reports/results", tmp_path / "leaderboard.md", tmp_path / "reports/figures", tmp_path / "site"
-        )
+        leaderboard(False, tmp_path / "reports/results", tmp_path / "leaderboard.md", None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_claims_beside_the_results_are_judged_and_shown(place: Path, tmp_path: Path) -> None:
+    made_up(tmp_path / "reports/results")
+    claims = tmp_path / "reports/claims.yaml"
+    written = """claims:
+  - id: oracle-is-good
+    statement: The oracle <knows>.
+    source: us
+    reading: Its τ is above 0.
+    tasks: [a/grid]
+    targets: [loss_gap]
+    tests:
+      - {metric: oracle, statistic: tau, above: 0}
+"""
+    claims.write_text(written)
+    arguments = (tmp_path / "reports/results", tmp_path / "leaderboard.md", None)
+    leaderboard(False, *arguments)
+    leaderboard(True, *arguments)
+    text, page = (tmp_path / "leaderboard.md").read_text(), (tmp_path / "reports/site/index.html").read_text()
+    assert "## Claims" in text
+    assert "The oracle \\<knows\\>. (us) |" in text
+    assert "The oracle &lt;knows&gt;." in page
+    claims.write_text(written.replace("above: 0", "below: 0"))
+    with pytest.raises(typer.Exit):
+        leaderboard(True, *arguments)
+    claims.write_text(written.replace("oracle, stat", "orakle, stat"))
+    with pytest.raises(BadInput, match=r"claims.yaml:9: .*orakle.*oracle"):
+        leaderboard(False, *arguments)
+    assert (tmp_path / "leaderboard.md").read_text() == text
+    assert "## Claims" not in (place / "leaderboard.md").read_text()
 
 
 def test_words_from_outside_are_escaped(place: Path) -> None:
@@ -128,7 +159,9 @@ def test_figures_are_xml_and_links_lead_somewhere(place: Path) -> None:
 def test_unwritable_place_is_bad_input(place: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="cannot be written"):
-        build(place / "results", tmp_path / "file" / "leaderboard.md", tmp_path / "figures")
+        build(
+            read_board(place / "results"), PUBLISHED, Place(tmp_path / "file" / "leaderboard.md", tmp_path / "figures")
+        )
 
 
 def test_of_very_many_metrics_the_best_are_shown_and_the_rest_folded_away(

@@ -18,7 +18,7 @@ import pytest
 from suite.errors import BadInput
 from suite.ranking.relatives import relatives
 from suite.reporting.board import PUBLISHED, read_board
-from suite.reporting.build import build
+from suite.reporting.build import Place, build
 from suite.reporting.charts import specs
 from suite.reporting.charts.costs import cost_table
 from suite.reporting.charts.sheet import Sheet, by_likeness, columns, plain, script, triangle
@@ -274,7 +274,7 @@ def test_stale_pages_go_and_other_files_stay(tmp_path: Path) -> None:
     for path in (*stale, kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    build(tmp_path / "results", tmp_path / "leaderboard.md", tmp_path / "figures", tmp_path / "site")
+    build(read_board(tmp_path / "results"), PUBLISHED, Place.within(tmp_path), tmp_path / "site")
     assert not any(path.exists() for path in stale)
     assert kept.exists()
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from suite.reporting.board import levels, read_board, setting, slug
-from suite.reporting.build import build
+from suite.reporting.board import PUBLISHED, levels, read_board, setting, slug
+from suite.reporting.build import Place, build
 from suite.reporting.figures import _marker, figures
 from suite.reporting.local import report, show_run
 from tests.ranking.made_up import row, write_task
@@ -82,7 +82,7 @@ def test_a_dollar_in_a_title_is_a_dollar(tmp_path: Path) -> None:
     for metric in described:
         metric["title"] = r"$\foo$ " + metric["name"]
     path.write_text(json.dumps(described))
-    build(tmp_path / "results", tmp_path / "leaderboard.md", tmp_path / "figures", tmp_path / "site")
+    build(read_board(tmp_path / "results"), PUBLISHED, Place.within(tmp_path), tmp_path / "site")
     assert r"$\foo$ oracle" in (tmp_path / "figures/overall.svg").read_text()
 
 
