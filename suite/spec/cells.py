@@ -11,7 +11,7 @@ from typing import Any
 from suite.spec.base import Strict
 from suite.spec.task import Scalar, TaskSpec
 
-KEY_VERSION = 3
+KEY_VERSION = 4
 """Part of every key. Raised when the meaning of a spec changes, never for a release."""
 
 STACKABLE = ("learning_rate", "momentum", "weight_decay", "beta1", "beta2", "epsilon")

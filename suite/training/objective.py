@@ -33,6 +33,27 @@ def sample_losses(loss: Loss, logits: Tensor, targets: Tensor) -> Tensor:
     return -log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
 
+def losses_and_slopes(loss: Loss, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """`sample_losses`, and their derivatives by the logits, of the logits' shape.
+
+    Args:
+        loss: as in `sample_losses`.
+        logits: `… × classes`.
+        targets: as in `sample_losses`; axes may be missing in front, where the targets are shared.
+    """
+    exact = targets.is_floating_point()
+    if loss == "mse":
+        difference = logits - (targets if exact else _one_hot(targets, logits))
+        return 0.5 * difference.square().sum(-1), difference
+    log_probabilities = F.log_softmax(logits, -1)
+    if exact:
+        slopes = log_probabilities.exp() * targets.sum(-1, keepdim=True) - targets
+        return -(targets * log_probabilities).sum(-1), slopes
+    at = targets.expand(logits.shape[:-1]).unsqueeze(-1)
+    losses = -log_probabilities.gather(-1, at).squeeze(-1)
+    return losses, log_probabilities.exp().scatter_add(-1, at, -torch.ones_like(losses).unsqueeze(-1))
+
+
 def mean_loss(loss: Loss, logits: Tensor, targets: Tensor) -> Tensor:
     """The mean of `sample_losses`, a scalar."""
     return sample_losses(loss, logits, targets).mean()

@@ -14,6 +14,8 @@ from suite.spec.training import SGD, AdamW, Schedule
 
 State = tuple[Tensor, ...]
 Hyper = dict[str, Tensor]
+Step = Callable[..., tuple[Tensor, Tensor, State, Tensor, Tensor, Tensor]]
+"""A step of a whole stack: see `suite.training.stacked`."""
 Update = Callable[[Tensor, Tensor, State, Hyper, Tensor], tuple[Tensor, State]]
 
 
@@ -35,6 +37,11 @@ def stacked_optimizer(optimizers: Sequence[SGD | AdamW], weights: Tensor) -> tup
     if any(o.momentum for o in optimizers if isinstance(o, SGD)):
         return _heavy_ball, (torch.zeros_like(weights),)
     return _sgd, ()
+
+
+def is_descent(optimizers: Sequence[SGD | AdamW]) -> bool:
+    """Whether the update is w − η ∇L and nothing else."""
+    return all(isinstance(o, SGD) and not o.momentum and not o.weight_decay for o in optimizers)
 
 
 def _sgd(w: Tensor, gradient: Tensor, state: State, hyper: Hyper, factor: Tensor) -> tuple[Tensor, State]:

@@ -1,9 +1,10 @@
 """Stacked training: every cell of a stack advances in one traced `torch.func` step.
 
-The step is `vmap(grad_and_value(loss))` and the optimizer's update, traced once per composition to plain tensor
-operations: the same numbers, bit for bit, without torch.func's bookkeeping in every step. Nothing in the loop waits for
-the device; once in a while (`_CHECK_STEPS`) the host looks at which cells have diverged or reached their stop rule and
-takes them out of the stack, at moments that depend on the spec alone.
+The step is `vmap(grad_and_value(loss))`, or for perceptrons the gradients that `perceptron` writes out, and the
+optimizer's update, traced once per composition to plain tensor operations: the same numbers, bit for bit, without
+torch.func's bookkeeping in every step. Nothing in the loop waits for the device; once in a while (`_CHECK_STEPS`) the
+host looks at which cells have diverged or reached their stop rule and takes them out of the stack, at moments that
+depend on the spec alone.
 """
 
 from __future__ import annotations
@@ -22,8 +23,17 @@ from suite.models.flat import initial_weights
 from suite.spec.cells import Cell, Stack
 from suite.spec.training import TrainingSpec
 from suite.training.evaluate import evaluate
-from suite.training.optimizers import Hyper, State, hyperparameters, schedule_factors, stacked_optimizer
+from suite.training.optimizers import (
+    Hyper,
+    State,
+    Step,
+    hyperparameters,
+    is_descent,
+    schedule_factors,
+    stacked_optimizer,
+)
 from suite.training.order import stacked_order
+from suite.training.perceptron import Perceptrons, descent
 from suite.training.problem import Problem, Split
 from suite.training.record import Checkpoint, RunRecord, Status
 
@@ -31,7 +41,6 @@ _CHECK_STEPS = 100
 _MOST_TRAJECTORY_BYTES = 4 * 2**30
 
 Progress = Callable[[int, int], None]
-Step = Callable[..., tuple[Tensor, Tensor, State, Tensor, Tensor, Tensor]]
 
 
 @dataclass
@@ -106,6 +115,7 @@ class _Trainer:
         self.per_epoch = len(train) // self.batch
         self.total = self.spec.total_steps(len(train))
         self.whole = self.batch == len(train)
+        self.perceptrons = Perceptrons.of(problem.model, problem.objective, train.inputs)
         # always the end of an epoch: the order of the next one is drawn for the cells that are left
         self.check_every = self.per_epoch * math.ceil(_CHECK_STEPS / self.per_epoch)
         factors = schedule_factors(self.spec.schedule, self.total)
@@ -118,12 +128,12 @@ class _Trainer:
         keep = set(self.spec.checkpoint_steps(len(self.problem.train)))
         if 0 in keep:
             self._record(live, runs, 0)
-        order: Tensor | None = None
+        batches: Tensor | None = None
         for step in range(self.total):
             epoch, place = divmod(step, self.per_epoch)
             if place == 0 and not self.whole:
-                order = stacked_order(self._seeds(live), epoch, len(self.problem.train), self.device)
-            self._advance(live, step, order, place)
+                batches = self._batches(live, epoch)
+            self._advance(live, step, None if batches is None else batches[place])
             done = step + 1
             if done % self.per_epoch == 0:
                 self.curves.append((live.index, live.losses / self.per_epoch))
@@ -185,15 +195,19 @@ class _Trainer:
             )
         return weights.new_empty(len(weights), points, weights.shape[1])
 
-    def _seeds(self, live: _Live) -> list[int]:
-        return [self.cells[i].task.seed for i in live.index]
+    def _batches(self, live: _Live, epoch: int) -> Tensor:
+        """Which inputs the steps of an epoch take, `steps × (cells · batch)`: in one piece, as gathering likes them."""
+        seeds = [self.cells[i].task.seed for i in live.index]
+        order = stacked_order(seeds, epoch, len(self.problem.train), self.device)[:, : self.per_epoch * self.batch]
+        return order.reshape(len(seeds), self.per_epoch, self.batch).transpose(0, 1).reshape(self.per_epoch, -1)
 
-    def _advance(self, live: _Live, step: int, order: Tensor | None, place: int) -> None:
+    def _advance(self, live: _Live, step: int, at: Tensor | None) -> None:
         train = self.problem.train
         inputs, targets = train.inputs, train.targets
-        if order is not None:
-            at = order[:, place * self.batch : (place + 1) * self.batch]
-            inputs, targets = inputs[at], targets[at]
+        if at is not None:
+            shape = (len(live.index), self.batch)
+            inputs = inputs.index_select(0, at).view(*shape, *inputs.shape[1:])
+            targets = targets.index_select(0, at).view(*shape, *targets.shape[1:])
         factor = self.factors[step]
         if live.step_function is None:
             live.step_function = self._trace(live, inputs, targets, factor)
@@ -207,9 +221,14 @@ class _Trainer:
                 live.recent[:, (step + 1) // kept.every % kept.points] = live.weights
 
     def _trace(self, live: _Live, inputs: Tensor, targets: Tensor, factor: Tensor) -> Step:
-        gradients = vmap(grad_and_value(self.problem.loss), in_dims=(0, None, None) if self.whole else 0)
-        update, _ = stacked_optimizer([self.cells[i].task.training.optimizer for i in live.index], live.weights)
+        optimizers = [self.cells[i].task.training.optimizer for i in live.index]
+        update, _ = stacked_optimizer(optimizers, live.weights)
         limit = self.spec.stop.diverged_above
+        if self.perceptrons is not None and is_descent(optimizers):
+            return descent(self.perceptrons, limit)
+        gradients = vmap(grad_and_value(self.problem.loss), in_dims=(0, None, None) if self.whole else 0)
+        if self.perceptrons is not None:
+            gradients = self.perceptrons.gradients
 
         def step(w, before, state, alive, steps, losses, hyper, factor, inputs, targets):  # type: ignore[no-untyped-def]
             gradient, loss = gradients(w, inputs, targets)
