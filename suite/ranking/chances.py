@@ -27,7 +27,8 @@ class Chances:
     """How compatible the data are with a quantity ≤ 0 (`above`) and ≥ 0 (`below`): one-sided p-values; 1: unknown.
 
     Attributes:
-        low, high: the 95 % interval of the quantity, which leaves 0 out where one of them is below 0.025.
+        low, high: the 95 % interval of the quantity, which leaves 0 out where one of them is below 0.025 (and else only
+            where there are too few settings for any p-value to be).
         k: how many independent units (settings, runs) it is of.
     """
 
@@ -39,15 +40,16 @@ class Chances:
     k: int
 
 
-def chances(value: float, known: Spread, k: int) -> Chances:
-    """Of a quantity of which the spread is known, by Student's t."""
+def chances(value: float, known: Spread, k: int, least: float) -> Chances:
+    """Of a quantity of which the spread is known, by Student's t; no p-value is below `least`."""
     low, high = interval(value, known, (-np.inf, np.inf))
     if np.isnan(low):
         return Chances(value, low, high, 1.0, 1.0, k)
     if known.variance < 1e-14:  # rounding
-        return Chances(value, low, high, 0.0 if value > 1e-9 else 1.0, 0.0 if value < -1e-9 else 1.0, k)
+        return Chances(value, low, high, least if value > 1e-9 else 1.0, least if value < -1e-9 else 1.0, k)
     t = value / np.sqrt(known.variance)
-    return Chances(value, low, high, float(stdtr(known.freedom, -t)), float(stdtr(known.freedom, t)), k)
+    above, below = (max(least, float(stdtr(known.freedom, side * t))) for side in (-1, 1))
+    return Chances(value, low, high, above, below, k)
 
 
 def every(p: Vector) -> float:

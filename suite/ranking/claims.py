@@ -120,7 +120,8 @@ def _judge(claim: Claim, tasks: Sequence[str], pool: _Pool) -> Judgement:
     ruled, unruled = (_answer(claim, tasks, pool, rule) for rule in (True, False))
     if ruled.verdict != unruled.verdict:
         why = f"turns on the inclusion rule: {ruled.verdict} with it, {unruled.verdict} without"
-        return Judgement(UNDECIDED, why, ruled, unruled, _deciding(ruled) or _deciding(unruled))
+        doubtful = [answer for answer in (ruled, unruled) if answer.verdict == UNDECIDED]
+        return Judgement(UNDECIDED, why, ruled, unruled, tuple(dict.fromkeys(sum(map(_deciding, doubtful), ()))))
     if ruled.verdict != UNDECIDED:
         return Judgement(ruled.verdict, "", ruled, unruled, ())
     problems = dict.fromkeys(f"{f.task}: {f.problem}" for f in ruled.findings if f.problem)
@@ -153,7 +154,8 @@ def _of_test(claim: Claim, test: ClaimTest, tasks: Sequence[str], pool: _Pool, r
         if task not in there
     ]
     if test.over == "minimum":
-        return absent or [find_worst(test, there, target) for target in _targets(claim, test, [*there.values()])]
+        found = absent or [find_worst(test, there, target) for target in _targets(claim, test, [*there.values()])]
+        return found or [Finding(words(test), ", ".join(there), "", problem="no gap that all of them have")]
     found = [
         find(test, task, evidence, target)
         for task, evidence in there.items()
@@ -185,8 +187,10 @@ def _deciding(answer: Answer) -> tuple[str, ...]:
 def _need(finding: Finding, comparisons: int) -> str:
     assert finding.shown is not None  # chosen so
     have = finding.shown.effect.k
+    if finding.unit == "networks" and have < LEAST_NETWORKS:
+        return f"{LEAST_NETWORKS - have} more networks of {finding.task} that meet the condition"
     if finding.unit == "networks":
-        return f"{max(LEAST_NETWORKS - have, 1)} more networks of {finding.task} that meet the condition"
+        return f"smaller standard errors of {finding.shown.metric} on {finding.task}"
     needed = settings_needed(finding, comparisons)
     many = f"about {max(needed, have + 1):,.0f}" if needed <= MOST else f"more than {MOST:,}"
     return f"{many} {finding.unit} of {finding.task} instead of {have}, if the effect is what it seems"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import factorial
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,16 @@ from suite.ranking.within import Run, mean_over_runs, run_taus, runs_of
 
 @dataclass(frozen=True)
 class Sampled:
-    """A statistic, its bootstrap replicates from k clusters, and of how many networks it is; NaN where undefined."""
+    """A statistic, its bootstrap replicates from k clusters, and of how many networks it is; NaN where undefined.
+
+    `least`: the least p-value that so few clusters can have (`least_chance`).
+    """
 
     value: float
     replicates: Vector
     k: int
     n: int
+    least: float
 
     @property
     def spread(self) -> Spread:
@@ -39,6 +44,15 @@ class Sampled:
             return difference, spread(self.replicates - other.replicates, self.k)
         both = mean_spread([self.spread, other.spread])
         return difference, Spread(4 * both.variance, both.freedom)
+
+
+def least_chance(k: int, within: bool) -> float:
+    """The least p-value from k clusters: 2^−k within runs, 1 / k! across networks.
+
+    That of the sign flips and of the permutations by which scores are ranked (`significance`). Of four settings all
+    agree by chance one time in sixteen, and Student's t, which sees no scatter then, would call that certain.
+    """
+    return 0.5**k if within else 1 / factorial(min(k, 100))
 
 
 class Evidence:
@@ -65,6 +79,11 @@ class Evidence:
         self.k = int(self._numbers.max(initial=-1)) + 1
         counts = bootstrap.cluster_counts(np.arange(self.k), resamples, bootstrap.generator(results.name))
         self._counts = np.vstack([np.ones((1, self.k)), counts]) if self.k else np.zeros((1 + resamples, 0))
+
+    @property
+    def least(self) -> float:
+        """The least p-value that its settings (runs) can have."""
+        return least_chance(self.k, self.within)
 
     def has(self, metric: str) -> bool:
         """Whether the metric has a value among the networks."""
@@ -114,7 +133,7 @@ class Evidence:
         if not known:
             return parts[0]
         mean = np.mean([part.replicates for part in known], axis=0)
-        return Sampled(float(np.mean([part.value for part in known])), mean, self.k, known[0].n)
+        return replace(known[0], value=float(np.mean([part.value for part in known])), replicates=mean)
 
     def partial(self, metric: str, target: str, hyperparameter: str) -> Sampled:
         """τ-b over pairs of networks that share the hyperparameter's value."""
@@ -134,7 +153,8 @@ class Evidence:
         if not len(kept):
             return self._none
         draws = draw_kendall(count_pairs(x, y, renumbered), self._counts[:, kept])
-        return Sampled(float(draws.tau[0, 0, 0]), draws.tau[0, 0, 1:], len(kept), int(both.sum()))
+        k = len(kept)
+        return Sampled(float(draws.tau[0, 0, 0]), draws.tau[0, 0, 1:], k, int(both.sum()), least_chance(k, False))
 
     def factor(self, hyperparameter: str) -> str:
         """The whole name of a hyperparameter that is named by its last words; KeyError where there is none."""
@@ -185,7 +205,7 @@ class Evidence:
 
     @property
     def _none(self) -> Sampled:
-        return Sampled(float("nan"), np.full(len(self._counts) - 1, np.nan), self.k, 0)
+        return Sampled(float("nan"), np.full(len(self._counts) - 1, np.nan), self.k, 0, self.least)
 
     def _of_runs(self, frame: pd.DataFrame, taus: Vector, metric: str) -> Sampled:
         kept = self._points["run_id"].isin(frame["run_id"]).to_numpy()
@@ -200,7 +220,7 @@ class Evidence:
 
     def _sampled(self, draws: Vector, metric: str) -> Sampled:
         n = int(np.isfinite(self.frame[metric].to_numpy(float)).sum())
-        return Sampled(float(draws[0]), draws[1:], self.k, n)
+        return Sampled(float(draws[0]), draws[1:], self.k, n, self.least)
 
 
 def change_of(part: pd.DataFrame, name: str) -> Change | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import norm
 
+from suite.ranking.bootstrap import interval
 from suite.ranking.chances import (
     LEAST_NETWORKS,
     TAIL,
@@ -23,7 +24,7 @@ from suite.ranking.chances import (
     transition_share,
 )
 from suite.ranking.correlation import Vector
-from suite.ranking.evidence import Evidence, Sampled
+from suite.ranking.evidence import Evidence, Sampled, least_chance
 from suite.ranking.significance import holm
 from suite.ranking.wording import listed, words
 
@@ -104,7 +105,7 @@ def find(test: ClaimTest, task: str, evidence: Evidence, target: str) -> Finding
     if not metrics or not rivals:
         return replace(empty, problem=problem, remedy=_measure(task))
     compared = [[_compare(test, evidence, target, metric, rival) for rival in rivals] for metric in metrics]
-    return _together(empty, test, compared, problem, _measure(task) if problem else "")
+    return _together(_enough(empty, test, [evidence]), test, compared, problem, _measure(task) if problem else "")
 
 
 def find_worst(test: ClaimTest, parts: dict[str, Evidence], target: str) -> Finding:
@@ -124,7 +125,18 @@ def find_worst(test: ClaimTest, parts: dict[str, Evidence], target: str) -> Find
     if not metrics or not rivals:
         return replace(empty, problem=problem or "no rival has values on all of them", remedy=_measure("these tasks"))
     compared = [[_worst(test, [*parts.values()], target, metric, rival) for rival in rivals] for metric in metrics]
+    empty = _enough(empty, test, [*parts.values()])
     return _together(empty, test, compared, problem, _measure("these tasks") if problem else "")
+
+
+def _enough(empty: Finding, test: ClaimTest, parts: Sequence[Evidence]) -> Finding:
+    """The same, with a problem where there are too few settings for any p-value to be low enough."""
+    few = [part for part in parts if part.k and part.least >= TAIL]
+    if not few or test.statistic in ("instability", "transition", "cells"):
+        return empty
+    needed = next(k for k in range(few[0].k, 10) if least_chance(k, few[0].within) < TAIL)
+    told = f"{few[0].k} {few[0].drawn} are too few, by chance alone they agree too often"
+    return replace(empty, problem=told, remedy=f"at least {needed} {few[0].drawn} of {few[0].results.name}")
 
 
 def _unit(test: ClaimTest, evidence: Evidence) -> str:
@@ -172,8 +184,8 @@ def _compare(test: ClaimTest, evidence: Evidence, target: str, metric: str, riva
     own = _statistic(test, evidence, target, metric)
     if rival:
         difference, known = own.minus(_statistic(test, evidence, target, rival), paired=True)
-        return _made(metric, rival, own, chances(difference, known, own.k))
-    return _made(metric, "", own, _sided(test, lambda x: chances(own.value - x, own.spread, own.k)))
+        return _made(metric, rival, own, chances(difference, known, own.k, own.least))
+    return _made(metric, "", own, _sided(test, lambda x: chances(own.value - x, own.spread, own.k, own.least)))
 
 
 def _statistic(test: ClaimTest, evidence: Evidence, target: str, metric: str) -> Sampled:
@@ -186,8 +198,8 @@ def _statistic(test: ClaimTest, evidence: Evidence, target: str, metric: str) ->
 
 
 def _made(metric: str, rival: str, own: Sampled, effect: Chances) -> Comparison:
-    shown = chances(own.value, own.spread, own.k)
-    return Comparison(metric, rival, own.value, max(-1.0, shown.low), min(1.0, shown.high), effect, own.n)
+    low, high = interval(own.value, own.spread)
+    return Comparison(metric, rival, own.value, low, high, effect, own.n)
 
 
 def mirrored(one: Chances) -> Chances:
@@ -252,7 +264,7 @@ def _worst_psi(test: ClaimTest, evidence: Evidence, target: str, metric: str) ->
     if not found:
         nothing = Chances(float("nan"), float("nan"), float("nan"), 1.0, 1.0, evidence.k)
         return Comparison(metric, "", float("nan"), float("nan"), float("nan"), nothing, 0)
-    effects = [_sided(test, lambda x, psi=psi: chances(psi.value - x, psi.spread, psi.k)) for psi in found]  # type: ignore[misc]
+    effects = [_sided(test, lambda x, psi=psi: chances(psi.value - x, psi.spread, psi.k, psi.least)) for psi in found]  # type: ignore[misc]
     least = int(np.argmin([psi.value for psi in found]))
     above, below = np.array([e.above for e in effects]), np.array([e.below for e in effects])
     ends = (every(above), some(below)) if test.above is not None else (some(above), every(below))
@@ -273,7 +285,7 @@ def _worst(test: ClaimTest, parts: Sequence[Evidence], target: str, metric: str,
 
 def _pair(a: Sampled, b: Sampled, paired: bool) -> Chances:
     difference, known = a.minus(b, paired)
-    return chances(difference, known, min(a.k, b.k))
+    return chances(difference, known, min(a.k, b.k), max(a.least, b.least))
 
 
 def _together(empty: Finding, test: ClaimTest, compared: list[list[Comparison]], problem: str, remedy: str) -> Finding:
@@ -289,6 +301,7 @@ def _together(empty: Finding, test: ClaimTest, compared: list[list[Comparison]],
         shown = compared[int(best[hardest])][hardest]
         supports, refutes = every(np.array([some(column) for column in above.T])), some(below.max(0))
     undefined = [c for c in flat if np.isnan(c.effect.low)]
+    problem, remedy = problem or empty.problem, remedy or empty.remedy
     if undefined and not problem:
         problem, remedy = _why_undefined(test, undefined[0]), remedy or f"more {empty.unit}"
     certain = holm(below.ravel()) < TAIL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from suite.ranking.claims import SUPPORTED, UNDECIDED, Answer, Judgement, Verdict
@@ -134,7 +135,8 @@ def _details(verdict: Verdict) -> str:
             ]
             why = f": {escaped(of.why)}" if of.why else ""
             parts.append(f"{name}: **{of.verdict}**{why}.\n\n{table(header, lines)}")
-    return folded(f"{escaped(claim.id)}: {escaped(claim.statement)}", "\n".join(parts))
+    # a summary's line is HTML, in which Markdown's backslashes escape nothing
+    return folded(escape(f"{claim.id}: {' '.join(claim.statement.split())}"), "\n".join(parts))
 
 
 def _cells(finding: Finding, unruled: Finding) -> list[str]:

@@ -108,8 +108,14 @@ class ClaimTest(Strict):
             yield "between: the first number must be less than the second"
         if self.between is not None and self.statistic in ("worst_psi", "transition", "cells"):
             yield f"statistic {self.statistic} is above or below a number, not between two"
+        if own := self._rivals_of_themselves():
+            yield f"beats: {', '.join(own)} cannot beat itself"
         if self.over == "minimum" and (self.beats is None or self.statistic not in ("score", "tau", "Psi")):
             yield "over minimum compares score, tau or Psi with other metrics (beats); a number needs no minimum"
+
+    def _rivals_of_themselves(self) -> list[str]:
+        named = [self.metric] if self.metric is not None else self.every if self.every is not None else self.some
+        return [name for name in self.beats if name in (named or [])] if isinstance(self.beats, list) else []
 
 
 class Claim(Strict):

@@ -193,6 +193,11 @@ def _missing(detail: ErrorDetails) -> str:
     return f"is missing{beside}"
 
 
+def _counted(detail: ErrorDetails, how: str, bound: str) -> str:
+    context = detail.get("ctx", {})
+    return f"{context['actual_length']} entries are {how} than {context[bound]}"
+
+
 _SAID: dict[str, Callable[[ErrorDetails], str]] = {
     "extra_forbidden": lambda detail: detail["msg"],
     "value_error": lambda detail: detail["msg"],
@@ -200,6 +205,10 @@ _SAID: dict[str, Callable[[ErrorDetails], str]] = {
     "literal_error": _not_one_of,
     "union_tag_invalid": _unknown_kind,
     "union_tag_not_found": lambda _: "kind is missing: it says which of the possible forms this is",
+    "too_short": lambda detail: _counted(detail, "fewer", "min_length"),
+    "too_long": lambda detail: _counted(detail, "more", "max_length"),
+    "string_too_short": lambda _: "is empty: words are meant",
+    "string_too_long": lambda detail: f"is longer than {detail.get('ctx', {})['max_length']} characters: shorten it",
     "finite_number": lambda detail: f"{detail['input']} is not a finite number",
     "string_pattern_mismatch": lambda detail: f"{shown(detail['input'])} {_NAME}",
 }
