@@ -157,7 +157,10 @@ def descent(network: Perceptrons, limit: float) -> Step:
         each, slopes = losses_and_slopes(network.objective, forward.logits, targets)
         loss = each.mean(-1)
         alive = alive & (loss < limit).unsqueeze(1)  # NaN compares false
-        torch.where(alive, w, before, out=before)
+        if not w.is_cuda and bool(alive.all()):  # asking a GPU would wait for it
+            before.copy_(w)  # what follows does when all are alive, five times as fast
+        else:
+            torch.where(alive, w, before, out=before)
         rate = (hyper["learning_rate"] * factor / each.shape[-1]).unsqueeze(2)
         for layer, delta, x in network.backward(w, forward, slopes * rate):
             layer.weights(w).sub_(_outer(delta, x))
