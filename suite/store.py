@@ -22,7 +22,9 @@ from typing import Any
 
 from suite.errors import StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_ADDED_TO = (0, 2)
+"""Versions (0: an empty store) from which a store becomes one of this version by the tables it has not."""
 
 _UNFINISHED = ".tmp-"
 _ADVICE = "the store must be a folder you can write to (set SUITE_HOME to choose another)"
@@ -35,6 +37,8 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS checkpoints (
     run_id TEXT NOT NULL REFERENCES runs(run_id), step INTEGER NOT NULL, weights TEXT NOT NULL,
     train_loss REAL, train_accuracy REAL, test_loss REAL, test_accuracy REAL, state TEXT, PRIMARY KEY (run_id, step));
+CREATE TABLE IF NOT EXISTS sharpness (
+    run_id TEXT NOT NULL REFERENCES runs(run_id), step INTEGER NOT NULL, value REAL, PRIMARY KEY (run_id, step));
 CREATE TABLE IF NOT EXISTS probes (
     key TEXT PRIMARY KEY, name TEXT NOT NULL, run_id TEXT NOT NULL, step INTEGER NOT NULL, tensors TEXT,
     status TEXT NOT NULL, reason TEXT NOT NULL, seconds REAL NOT NULL);
@@ -66,7 +70,8 @@ class StoredCheckpoint:
 class StoredRun:
     """A run to record, or as recorded; tensors as in `StoredCheckpoint`.
 
-    `curve` is the mean loss of each epoch, `distances` those between the last iterates (None if not asked for).
+    `curve` is the mean loss of each epoch, `distances` those between the last iterates (None if not asked for),
+    `sharpness` steps and the largest eigenvalue there, ascending (none if not asked for).
     """
 
     run_id: str
@@ -76,6 +81,7 @@ class StoredRun:
     curve: bytes | str
     checkpoints: tuple[StoredCheckpoint, ...]
     distances: bytes | str | None = None
+    sharpness: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,13 +176,15 @@ class Store:
             "FROM checkpoints WHERE run_id = ? ORDER BY step"
         )
         points = tuple(StoredCheckpoint(r[0], r[1], *_numbers(r[2:6]), state=r[6]) for r in self._rows(query, run_id))
+        found = self._rows("SELECT step, value FROM sharpness WHERE run_id = ? ORDER BY step", run_id)
+        sharpness = tuple((int(step), _number(value)) for step, value in found)
         _, _, status, parameters, initial, curve, distances = rows[0]
-        return StoredRun(run_id, status, parameters, initial, curve, points, distances)
+        return StoredRun(run_id, status, parameters, initial, curve, points, distances, sharpness)
 
     def record_stack(self, key: str, runs: Iterable[StoredRun], seconds: float, provenance: dict[str, Any]) -> None:
         """Record a whole stack, its tensors first, in one transaction; replaces what a damaged one left."""
         with explained(self.home):
-            rows, points = [], []
+            rows, points, sharpness = [], [], []
             for run in runs:
                 tensors = (self.keep(run.initial), self.keep(run.curve), run.distances and self.keep(run.distances))
                 rows.append((run.run_id, key, run.status, run.parameters, *tensors))
@@ -185,10 +193,12 @@ class Store:
                      c.test_accuracy, c.state and self.keep(c.state))
                     for c in run.checkpoints
                 ]  # fmt: skip
+                sharpness += [(run.run_id, step, value) for step, value in run.sharpness]
             with self._transaction() as db:
                 db.execute("INSERT OR REPLACE INTO stacks VALUES (?, ?, ?)", (key, seconds, json.dumps(provenance)))
                 db.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
                 db.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)", points)
+                db.executemany("INSERT OR REPLACE INTO sharpness VALUES (?, ?, ?)", sharpness)
 
     def probe(self, key: str) -> StoredProbe | None:
         """A recorded probe, or None; one whose file is gone counts as missing."""
@@ -258,12 +268,12 @@ class Store:
 
     def _check_schema(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
+        if version not in (*_ADDED_TO, SCHEMA_VERSION):
             raise StoreError(
                 f"{self.home / 'store.db'} has schema {version}, this suite reads {SCHEMA_VERSION}: "
                 "move the folder away or set SUITE_HOME to another one"
             )
-        if version == 0:
+        if version != SCHEMA_VERSION:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
 
     def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -313,9 +323,13 @@ def write_atomically(target: Path, content: bytes) -> None:
 
 
 def _numbers(row: tuple[Any, ...]) -> tuple[float, float, float, float]:
-    """SQLite keeps no NaN: it gives None back, and a diverged run's loss is NaN."""
-    first, second, third, fourth = (float("nan") if v is None else float(v) for v in row)
+    first, second, third, fourth = (_number(v) for v in row)
     return first, second, third, fourth
+
+
+def _number(value: float | None) -> float:
+    """SQLite keeps no NaN: it gives None back, and a diverged run's loss is NaN."""
+    return float("nan") if value is None else float(value)
 
 
 @contextlib.contextmanager

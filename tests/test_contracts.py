@@ -78,4 +78,5 @@ def test_exceptions_are_single_modules() -> None:
         "suite.measuring.simulation -> suite.training.optimizers",
         "suite.measuring.simulation -> suite.training.order",
         "suite.measuring.train -> suite.training.stacked",
+        "suite.training.sharpness -> suite.curvature",
     ]

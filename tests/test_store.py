@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,32 @@ def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
         assert math.isnan(other.checkpoints[0].train_loss)
         assert store.provenance("s") == (1.5, {"device_name": "x"})
         assert store.run("r3") is None
+
+
+def test_largest_eigenvalues_are_kept_with_the_run(tmp_path: Path) -> None:
+    watched = replace(a_run("r1"), sharpness=((0, 0.1), (10, 2.5), (20, math.nan)))
+    with Store(tmp_path, writing=True) as store:
+        store.record_stack("s", [watched, a_run("r2")], 1.0, {})
+        store.record_stack("s", [watched, a_run("r2")], 1.0, {})
+    with Store(tmp_path) as store:
+        first, second = store.run("r1"), store.run("r2")
+        assert first is not None
+        assert second is not None
+        assert first.sharpness[:2] == ((0, 0.1), (10, 2.5))
+        assert first.sharpness[2][0] == 20
+        assert math.isnan(first.sharpness[2][1])
+        assert second.sharpness == ()
+
+
+def test_a_store_of_before_they_were_kept_is_made_one_of_now(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        store.record_stack("s", [a_run()], 1.0, {})
+        store._db.executescript("DROP TABLE sharpness; PRAGMA user_version=2;")
+    with Store(tmp_path, writing=True) as store:
+        assert store.stack("s") == ("r1",)
+        store.record_stack("t", [replace(a_run("r2"), sharpness=((0, 1.5),))], 1.0, {})
+        runs = [store.run(name) for name in ("r1", "r2")]
+        assert [run and run.sharpness for run in runs] == [(), ((0, 1.5),)]
 
 
 def test_a_stack_with_a_lost_file_counts_as_missing(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def _stored(run_id: str, record: RunRecord, problem: Problem, kept: Trajectory |
         distances = save(trajectory_distances(problem, record.trajectory, kept.samples, kept.every))
     points = tuple(_point(c) for c in record.checkpoints)
     initial, curve = _bytes(record.initial), _bytes(record.curve)
-    return StoredRun(run_id, record.status, len(record.initial), initial, curve, points, distances)
+    size = len(record.initial)
+    return StoredRun(run_id, record.status, size, initial, curve, points, distances, record.sharpness)
 
 
 def _point(checkpoint: Checkpoint) -> StoredCheckpoint:

@@ -15,6 +15,8 @@ from suite.spec.positions import Document, Problem
 from suite.spec.task import TaskSpec
 
 _VARIED = ("data", "model", "training", "seed")
+_ONLY_SEEN = ("training.stack_size", "training.sharpness.")
+"""Fields of these that do not change what is trained."""
 
 
 def grid_problems(document: Document) -> Iterator[Problem]:
@@ -56,7 +58,7 @@ def _reasons(model: type[BaseModel], data: Any, prefix: str = "") -> Iterator[tu
         if inner:
             part = data.get(name) if isinstance(data, dict) else None
             yield from _reasons(explain.chosen(inner, part), part, f"{path}.")
-        elif path.split(".", maxsplit=1)[0] not in _VARIED or path == "training.stack_size":
+        elif path.split(".", maxsplit=1)[0] not in _VARIED or path.startswith(_ONLY_SEEN):
             yield path, _UNTRAINED
         elif name == "kind":
             yield path, "cannot be varied: the other fields depend on it; write another task"

@@ -103,6 +103,22 @@ class Trajectory(Strict):
     )
 
 
+class Sharpness(Strict):
+    """λ_max along training: the algebraically largest eigenvalue of the Hessian of the training loss, without decay.
+
+    It is found before the first step and after `count` more, the last of them at the end, on one sample of the training
+    inputs that is the same for all cells. What is trained does not change. A run that stops early is looked at where it
+    stops too; one that has diverged has no value after its last weights of bounded loss.
+    """
+
+    count: PositiveInt = Field(default=20, description="steps after which it is found, beside the start")
+    kind: Literal["even", "log"] = Field(default="even", description="how these steps are spaced")
+    samples: PositiveInt = Field(default=1024, description="training inputs of the loss: all, if there are fewer")
+    iterations: Annotated[int, Field(ge=2)] = Field(
+        default=20, description="steps of the Lanczos recurrence, one Hessian-vector product each"
+    )
+
+
 class TrainingSpec(Strict):
     """One network's training. Exactly one of `epochs` and `steps` is given."""
 
@@ -115,6 +131,9 @@ class TrainingSpec(Strict):
     stop: Stop = Stop()
     checkpoints: Checkpoints = Final()
     trajectory: Trajectory | None = Field(default=None, description="which of the last iterates are compared")
+    sharpness: Sharpness | None = Field(
+        default=None, description="at which steps the largest eigenvalue of the Hessian is recorded"
+    )
     stack_size: Annotated[int, Field(ge=1, le=256)] = Field(
         default=64, description="most cells trained as one stacked step"
     )
@@ -139,14 +158,23 @@ class TrainingSpec(Strict):
         total = self.total_steps(train_size)
         if isinstance(self.checkpoints, Final):
             return (total,)
-        count = self.checkpoints.count
-        if self.checkpoints.kind == "even":
-            inner = {round(total * i / count) for i in range(1, count + 1)}
-        else:
-            inner = {round(total ** (i / count)) for i in range(1, count + 1)}
-        return tuple(
-            sorted(
-                (inner | {total} | ({0} if self.checkpoints.initial else set()))
-                - (set() if self.checkpoints.initial else {0})
-            )
-        )
+        steps = _spaced(total, self.checkpoints.kind, self.checkpoints.count)
+        return tuple(sorted(steps | {0} if self.checkpoints.initial else steps - {0}))
+
+    def sharpness_steps(self, train_size: int) -> tuple[int, ...]:
+        """The steps after which the largest eigenvalue is recorded, ascending from 0; none if it is not asked for."""
+        if self.sharpness is None:
+            return ()
+        return tuple(sorted({0} | _spaced(self.total_steps(train_size), self.sharpness.kind, self.sharpness.count)))
+
+    def rate_behind(self, step: int, train_size: int) -> float:
+        """The scheduled learning rate of the step that led to the weights after `step` steps; of the first for 0."""
+        factor = self.schedule.factor(max(0, step - 1), self.total_steps(train_size))
+        return self.optimizer.learning_rate * factor
+
+
+def _spaced(total: int, kind: Literal["even", "log"], count: int) -> set[int]:
+    """At most `count` steps up to `total`, which is one of them."""
+    if kind == "even":
+        return {round(total * i / count) for i in range(1, count + 1)} | {total}
+    return {round(total ** (i / count)) for i in range(1, count + 1)} | {total}

@@ -25,7 +25,7 @@ def evaluate(problem: Problem, weights: Tensor, split: Split) -> Tensor:
         float64 `[cells, 2]` on the weights' device: loss, accuracy; accumulated in float64.
     """
     totals = torch.zeros(len(weights), 2, dtype=torch.float64, device=weights.device)
-    step = _chunk(problem, len(weights), split)
+    step = samples_at_once(problem, len(weights), split)
     for start in range(0, len(split), step):
         part = slice(start, start + step)
         logits = vmap(problem.model, (0, None))(weights, split.inputs[part])
@@ -39,7 +39,8 @@ def evaluate(problem: Problem, weights: Tensor, split: Split) -> Tensor:
     return totals if split.weights is not None else totals / len(split)
 
 
-def _chunk(problem: Problem, cells: int, split: Split) -> int:
+def samples_at_once(problem: Problem, cells: int, split: Split, numbers: int = _MOST_NUMBERS) -> int:
+    """How many inputs a chunk has, so that the widest layer of a stack makes about so many numbers of them."""
     widest = max(max(shape) for shape in problem.model.shapes)
     positions = 1 if split.inputs.is_floating_point() else split.inputs.shape[1]
-    return max(1, _MOST_NUMBERS // (cells * widest * positions))
+    return max(1, numbers // (cells * widest * positions))

@@ -38,6 +38,8 @@ class RunRecord:
             weights that are known to be of bounded loss: on the minibatch that was met there and on the training set.
         trajectory: every so many-th of the last iterates `[k, d]` on the CPU, oldest first, none after the last
             checkpoint's step; None if none were asked for. Fewer than asked for where the run was short or diverged.
+        sharpness: λ_max of the Hessian at some steps, ascending, as `suite.training.sharpness` has it; NaN after the
+            last checkpoint of a diverged run. Empty if it was not asked for.
         curve: mean loss of the minibatches met in each whole epoch, float32 `[epochs]`, up to the last checkpoint.
     """
 
@@ -46,3 +48,4 @@ class RunRecord:
     checkpoints: tuple[Checkpoint, ...]
     trajectory: Tensor | None
     curve: Tensor
+    sharpness: tuple[tuple[int, float], ...] = ()

@@ -36,6 +36,7 @@ from suite.training.order import stacked_order
 from suite.training.perceptron import Perceptrons, descent
 from suite.training.problem import Problem, Split
 from suite.training.record import Checkpoint, RunRecord, Status
+from suite.training.sharpness import LargestEigenvalue
 
 _CHECK_STEPS = 100
 _MOST_TRAJECTORY_BYTES = 4 * 2**30
@@ -82,6 +83,7 @@ class _Run:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     trajectory: Tensor | None = None
     curve: list[float] = field(default_factory=list)
+    sharpness: dict[int, float] = field(default_factory=dict)
 
 
 def train_stack(stack: Stack, problem: Problem, test: Split, progress: Progress | None = None) -> tuple[RunRecord, ...]:
@@ -120,6 +122,8 @@ class _Trainer:
         self.check_every = self.per_epoch * math.ceil(_CHECK_STEPS / self.per_epoch)
         factors = schedule_factors(self.spec.schedule, self.total)
         self.factors = torch.tensor(factors, dtype=problem.dtype).to(self.device)
+        self.watched = frozenset(self.spec.sharpness_steps(len(train)))
+        self.sharpness = LargestEigenvalue.of(problem, self.spec)
         # by epoch: the cells that were training then, and the mean losses, left on the device
         self.curves: list[tuple[list[int], Tensor]] = []
 
@@ -128,6 +132,7 @@ class _Trainer:
         keep = set(self.spec.checkpoint_steps(len(self.problem.train)))
         if 0 in keep:
             self._record(live, runs, 0)
+        self._watch(live, runs, 0)
         batches: Tensor | None = None
         for step in range(self.total):
             epoch, place = divmod(step, self.per_epoch)
@@ -140,6 +145,7 @@ class _Trainer:
                 live.losses = torch.zeros_like(live.losses)
             if done in keep and done < self.total:
                 self._record(live, runs, done)
+            self._watch(live, runs, done)
             if done % self.check_every == 0 and done < self.total:
                 left = self._retire(live, runs, done)
                 if len(left) < len(live.index):
@@ -159,7 +165,8 @@ class _Trainer:
         records = []
         for run in runs:
             curve = torch.tensor(run.curve[: run.checkpoints[-1].step // self.per_epoch], dtype=torch.float32)
-            records.append(RunRecord(run.status, run.initial, tuple(run.checkpoints), run.trajectory, curve))
+            points, sharpness = tuple(run.checkpoints), self._sharpness_of(run)
+            records.append(RunRecord(run.status, run.initial, points, run.trajectory, curve, sharpness))
         return tuple(records)
 
     def _start(self) -> tuple[_Live, list[_Run]]:
@@ -268,6 +275,23 @@ class _Trainer:
             points = self._points(live.weights[at], [done] * len(places))
             for place, point in zip(places, points, strict=True):
                 runs[live.index[place]].checkpoints.append(replace(point, state=_state(live, place)))
+
+    def _watch(self, live: _Live, runs: list[_Run], done: int) -> None:
+        """Record the largest eigenvalue of every cell that has come so far, where this is a step to do so."""
+        if self.sharpness is None or done not in self.watched:
+            return
+        for place, steps in enumerate(live.steps.tolist()):
+            if steps == done:
+                runs[live.index[place]].sharpness[done] = self.sharpness(live.weights[place])
+
+    def _sharpness_of(self, run: _Run) -> tuple[tuple[int, float], ...]:
+        """The largest eigenvalues of a run, up to where it stopped; none after a diverged one's last checkpoint."""
+        end, found = run.checkpoints[-1], dict(run.sharpness)
+        if run.status == "diverged":
+            found = {step: found[step] if step in found and step <= end.step else math.nan for step in self.watched}
+        elif self.sharpness is not None and end.step not in found:
+            found[end.step] = self.sharpness(end.weights.to(self.device))
+        return tuple(sorted(found.items()))
 
     def _end(self, live: _Live, runs: list[_Run], ends: Sequence[tuple[int, Status]], done: int) -> None:
         """The last checkpoint of the cells at these places, and the status of those that did not diverge."""

@@ -121,6 +121,22 @@ def test_checkpoint_steps(spacing: dict[str, object], steps: tuple[int, ...]) ->
     assert task(training=training, grid={}).training.checkpoint_steps(1437) == steps
 
 
+@pytest.mark.parametrize(
+    ("sharpness", "steps"),
+    [
+        (None, ()),
+        ({}, (0, *(round(4.4 * i) for i in range(1, 21)))),
+        ({"count": 1}, (0, 88)),
+        ({"count": 4}, (0, 22, 44, 66, 88)),
+        ({"count": 3, "kind": "log"}, (0, 4, 20, 88)),
+        ({"count": 1000}, tuple(range(89))),  # no step twice
+    ],
+)
+def test_sharpness_steps(sharpness: dict[str, object] | None, steps: tuple[int, ...]) -> None:
+    training = {**task().training.model_dump(), "sharpness": sharpness}
+    assert task(training=training, grid={}).training.sharpness_steps(1437) == steps
+
+
 def test_an_epoch_leaves_its_incomplete_minibatch_out() -> None:
     training = task(grid={}).training
     assert training.total_steps(100) == 2 * 3
