@@ -1,0 +1,325 @@
+"""Verdicts on claims of which the truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from suite.ranking.claims import Verdict, judge
+from suite.ranking.correlation import Vector
+from suite.ranking.tables import TaskResults
+from tests.ranking.claimed import STEPS, claim, found, grid, judged, trajectory
+
+RANDOM = np.random.default_rng(0)
+GAP = RANDOM.normal(size=50)
+NOISE = RANDOM.normal(size=50)
+ETA = np.repeat(np.arange(5.0), 10)
+
+
+@pytest.fixture(scope="module")
+def known() -> TaskResults:
+    """`oracle` is the gap, `wrong` its opposite, `good` and `fair` follow it more and less, `noise` does not."""
+    random = np.random.default_rng(1)
+    metrics = {
+        "oracle": GAP, "wrong": -GAP, "down_oracle": -GAP, "noise": NOISE, "rate": ETA,
+        "good": GAP + 0.2 * random.normal(size=50), "fair": GAP + 2 * random.normal(size=50),
+        "top_good": GAP + 0.21 * random.normal(size=50), "top_noise": random.normal(size=50),
+    }  # fmt: skip
+    return grid(metrics, GAP)
+
+
+def tau(metric: str, **comparison: Any) -> dict[str, Any]:
+    return {"metric": metric, "statistic": "tau"} | comparison
+
+
+def score(**test: Any) -> dict[str, Any]:
+    return {"statistic": "score"} | test
+
+
+@pytest.mark.parametrize(
+    ("test", "verdict"),
+    [
+        (tau("oracle", above=0), "supported"),
+        (tau("oracle", below=0), "refuted"),
+        (tau("wrong", below=0), "supported"),
+        (tau("wrong", above=0), "refuted"),
+        (tau("noise", above=0), "undecided"),
+        (tau("noise", below=0), "undecided"),
+        (tau("noise", between=[-0.5, 0.5]), "supported"),
+        (tau("noise", between=[-0.02, 0.02]), "undecided"),
+        (tau("good", between=[-0.5, 0.5]), "refuted"),
+        (tau("wrong", between=[-0.5, 0.5]), "refuted"),
+        (score(metric="down_oracle", above=0.9), "supported"),  # a score is read with the metric's sign, τ is not
+        (tau("down_oracle", below=-0.9), "supported"),
+        (score(metric="wrong", above=0), "refuted"),
+        (score(metric="good", beats=["fair", "noise"]), "supported"),
+        (score(metric="fair", beats=["noise", "good"]), "refuted"),
+        (score(metric="good", beats=["top_good"]), "undecided"),
+        (score(metric="good", beats="trivial"), "supported"),
+        (score(metric="rate", beats=["good"]), "refuted"),
+        (score(metric="oracle", beats="family:top"), "supported"),
+        (score(metric="good", beats="all"), "refuted"),  # the oracle is among them
+        (score(every=["good", "top_good"], beats=["noise", "fair"]), "supported"),
+        (score(every=["good", "noise"], beats=["fair"]), "refuted"),
+        (score(every="family:top", above=0), "undecided"),
+        (score(some="family:top", beats=["noise"]), "supported"),
+        (score(some=["noise", "good"], above=0.5), "supported"),
+        (score(some=["noise", "fair"], beats=["good", "rate"]), "refuted"),
+        (score(some=["noise"], above=0), "undecided"),
+        ({"metric": "good", "statistic": "psi", "hyperparameter": "eta", "above": 0}, "supported"),
+        ({"metric": "good", "statistic": "Psi", "beats": ["wrong"]}, "supported"),
+        ({"metric": "wrong", "statistic": "worst_psi", "below": 0}, "supported"),
+        ({"metric": "good", "statistic": "worst_psi", "above": 0}, "supported"),
+        ({"metric": "good", "statistic": "worst_psi", "below": 0}, "refuted"),
+        ({"metric": "down_oracle", "statistic": "worst_psi", "above": 0}, "supported"),
+        ({"metric": "good", "statistic": "partial", "hyperparameter": "b", "above": 0}, "supported"),
+        ({"metric": "good", "statistic": "agreement", "other": "wrong", "below": -0.5}, "supported"),
+        ({"metric": "noise", "statistic": "agreement", "other": "rate", "between": [-0.5, 0.5]}, "supported"),
+    ],
+)  # fmt: skip
+def test_verdicts_are_what_is_true(known: TaskResults, test: dict[str, Any], verdict: str) -> None:
+    of = judged(known, test)
+    assert of.verdict == of.ruled.verdict == of.unruled.verdict == verdict
+    assert bool(of.why) == bool(of.decide) == (verdict == "undecided")
+
+
+def test_all_tests_tasks_and_targets_have_to_hold(known: TaskResults) -> None:
+    assert judged(known, tau("oracle", above=0), tau("good", above=0)).verdict == "supported"
+    assert judged(known, tau("oracle", above=0), tau("noise", above=0)).verdict == "undecided"
+    assert judged(known, tau("noise", above=0), tau("wrong", above=0)).verdict == "refuted"
+    other = grid({"oracle": NOISE}, GAP, name="c/other")
+    assert judged([known, other], tau("oracle", above=0)).verdict == "undecided"
+    both = grid({"oracle": GAP}, GAP, other_gap=-GAP)
+    assert judged(both, tau("oracle", above=0)).verdict == "refuted"
+    assert judged(both, tau("oracle", above=0), targets=["loss_gap"]).verdict == "supported"
+    assert [f.target for f in judged(both, tau("oracle", above=0)).ruled.findings] == ["accuracy_gap", "loss_gap"]
+
+
+def test_who_is_certainly_lost_to_is_said(known: TaskResults) -> None:
+    finding = found(known, **score(metric="fair", beats=["noise", "good", "oracle"]))
+    assert set(finding.lost) == {"good", "oracle"}
+    assert len(finding.comparisons) == 3
+    assert finding.shown is not None
+    assert finding.shown.rival in ("good", "oracle")
+
+
+def test_the_same_predictor_under_another_name_is_no_rival() -> None:
+    results = grid({"oracle": GAP, "again": GAP, "noise": NOISE}, GAP)
+    assert [c.rival for c in found(results, **score(metric="oracle", beats="all")).comparisons] == ["noise"]
+
+
+def _worst(good: Vector, bad: Vector) -> list[TaskResults]:
+    """Two tasks: `level` follows the gap moderately on both, `split` well on the first and as `bad` on the other."""
+    random = np.random.default_rng(3)
+    level = [GAP + random.normal(size=50) for _ in range(2)]
+    return [
+        grid({"level": level[i], "split": values}, GAP, name=f"a/{i}") for i, values in enumerate((good, bad))
+    ]  # fmt: skip
+
+
+def test_over_minimum_compares_worsts_with_worsts() -> None:
+    parts = _worst(GAP, -GAP)
+    test = score(metric="level", beats=["split"])
+    assert judged(parts, test).verdict == "refuted"  # on the first task split is better
+    assert judged(parts, test | {"over": "minimum"}).verdict == "supported"
+    assert judged(parts, score(metric="split", beats=["level"], over="minimum")).verdict == "refuted"
+    (finding,) = judged(parts, test | {"over": "minimum"}).ruled.findings
+    assert finding.shown is not None
+    alone = [found(part, **score(metric="level", above=0)).shown for part in parts]
+    rivals = [found(part, **score(metric="split", above=0)).shown for part in parts]
+    assert finding.shown.value == min(one.value for one in alone if one)
+    assert finding.shown.effect.value == finding.shown.value - min(one.value for one in rivals if one)
+    assert judged(_worst(GAP, GAP + NOISE), test | {"over": "minimum"}).verdict == "undecided"
+
+
+def test_tasks_without_a_gap_in_common_have_no_worst() -> None:
+    one, other = grid({"x": GAP, "y": NOISE}, GAP, name="a/0"), grid({"x": GAP, "y": NOISE}, GAP, name="a/1")
+    other.provenance["targets"] = ["other_gap"]
+    other.runs["other_gap"] = GAP
+    of = judged([one, other], score(metric="x", beats=["y"], over="minimum"))
+    assert (of.verdict, of.ruled.findings[0].problem) == ("undecided", "no gap that all of them have")
+
+
+def _runs(taus: list[float], seed: int = 0) -> tuple[Vector, Vector]:
+    """Metric and gap, runs × checkpoints, that agree in the first (τ + 1) / 2 of a run and disagree in the rest."""
+    random = np.random.default_rng(seed)
+    gap = np.tile(np.arange(20.0), (len(taus), 1))
+    metric = np.array([t * np.arange(20.0) + (1 - abs(t)) * 8 * random.normal(size=20) for t in taus])
+    return metric, gap
+
+
+STABLE = [0.8] * 12
+UNSTABLE = [1.0, 1.0, -1.0, -1.0] * 3  # two seeds a setting: settings differ, seeds do not
+
+
+def test_instability_is_the_scatter_of_settings() -> None:
+    (stable, gap), (unstable, _) = _runs(STABLE), _runs(UNSTABLE)
+    results = trajectory({"stable": stable, "unstable": unstable}, gap)
+    test = {"statistic": "instability"}
+    assert judged(results, test | {"metric": "unstable", "above": 0.2}).verdict == "supported"
+    assert judged(results, test | {"metric": "unstable", "below": 0.2}).verdict == "refuted"
+    assert judged(results, test | {"metric": "stable", "below": 0.5}).verdict == "supported"
+    assert judged(results, test | {"metric": "stable", "above": 0.5}).verdict == "refuted"
+    assert judged(results, test | {"metric": "unstable", "beats": ["stable"]}).verdict == "supported"
+    assert judged(results, test | {"metric": "stable", "beats": ["unstable"]}).verdict == "refuted"
+    assert judged(results, test | {"metric": "unstable", "between": [0.3, 5]}).verdict == "supported"
+
+
+def _grokking(delay: float | None, count: int = 12) -> TaskResults:
+    """Accuracy jumps at 1,000, 1,100, …; `level` drops from 9 to 3 `delay` steps after, `drift` steadily."""
+    random = np.random.default_rng(0)
+    at = 1000 + 100 * (np.arange(count) % 3)[:, None]
+    level = np.where(at + (delay or 0) < STEPS, 3.0, 9.0) if delay is not None else np.full((count, 20), 5.0)
+    noisy = level + 0.01 * random.normal(size=(count, 20))
+    accuracy = np.where(at < STEPS, 0.95, 0.1)
+    drift = np.tile(-STEPS, (count, 1))
+    return trajectory({"level": noisy, "drift": drift}, random.random((count, 20)), accuracy)
+
+
+@pytest.mark.parametrize(
+    ("delay", "change", "verdict"),
+    [(0, "drop", "supported"), (100, "drop", "supported"), (-500, "drop", "refuted"), (500, "drop", "refuted"),
+     (0, "rise", "refuted"), (None, "drop", "refuted")],
+)  # fmt: skip
+def test_a_drop_at_the_jump_before_it_and_none(delay: float | None, change: str, verdict: str) -> None:
+    test = {"metric": "level", "statistic": "transition", "change": change, "near": 0.1, "above": 0.5}
+    of = judged(_grokking(delay), test)
+    assert of.verdict == verdict
+    (finding,) = of.ruled.findings
+    assert finding.shown is not None
+    assert (finding.unit, finding.shown.n) == ("grokking runs", 12)
+    assert finding.shown.value == (verdict == "supported")
+
+
+def test_a_steady_drift_is_no_drop_and_few_runs_decide_nothing() -> None:
+    test = {"metric": "drift", "statistic": "transition", "change": "drop", "near": 1, "above": 0.5}
+    assert judged(_grokking(0), test).verdict == "refuted"
+    of = judged(_grokking(0, count=4), test | {"metric": "level"})
+    assert of.verdict == "undecided"  # 4 of 4: 1/16 by chance
+    assert of.ruled.findings[0].supports == pytest.approx(1 / 16)
+    quiet = trajectory({"level": np.ones((4, 20))}, RANDOM.random((4, 20)))
+    of = judged(quiet, test | {"metric": "level"})
+    assert (of.verdict, of.ruled.findings[0].problem) == ("undecided", "no run groks")
+
+
+def _cells(size: Vector, error: float | None = None, where: Vector | None = None) -> TaskResults:
+    errors = None if error is None else {"size": np.full(50, error)}
+    return grid({"size": size, "ratio": np.full(50, 2.0) if where is None else where}, GAP, errors=errors)
+
+
+CELLS = {"metric": "size", "statistic": "cells", "where": {"metric": "ratio", "above": 1}, "above": 0}
+
+
+def test_a_statement_about_networks_holds_in_all_of_them() -> None:
+    assert judged(_cells(np.full(50, 1.0)), CELLS).verdict == "supported"
+    one = np.full(50, 1.0)
+    one[7] = -1.0
+    assert judged(_cells(one), CELLS).verdict == "refuted"
+    elsewhere = np.full(50, 2.0)
+    elsewhere[7] = 0.5
+    assert judged(_cells(one, where=elsewhere), CELLS).verdict == "supported"  # that network is none of those meant
+    one[7] = 0.0
+    assert judged(_cells(one), CELLS).verdict == "refuted"  # not above 0
+
+
+def test_standard_errors_make_networks_uncertain() -> None:
+    assert judged(_cells(np.full(50, 1.0), 0.3), CELLS).verdict == "supported"
+    one = np.full(50, 10.0)
+    one[7] = 0.5
+    of = judged(_cells(one, 1.0), CELLS)  # that it is above 0 is not certain, nor that it is not
+    assert (of.verdict, of.decide) == ("undecided", ("smaller standard errors of size on a/grid",))
+    one[7] = -2.5  # 2.5 standard errors are certain of one network, not of one in fifty
+    assert judged(_cells(one, 1.0), CELLS).verdict == "undecided"
+    one[7] = -4.0
+    assert judged(_cells(one, 1.0), CELLS).verdict == "refuted"
+
+
+def test_too_few_networks_are_undecided() -> None:
+    where = np.zeros(50)
+    where[:12] = 2.0
+    of = judged(_cells(np.full(50, 1.0), where=where), CELLS)
+    assert (of.verdict, of.decide) == ("undecided", ("8 more networks of a/grid that meet the condition",))
+    of = judged(_cells(np.full(50, 1.0), where=np.zeros(50)), CELLS)
+    assert (of.verdict, of.ruled.findings[0].problem) == ("undecided", "no network meets the condition")
+
+
+def test_an_unpublished_task_is_undecided_with_the_command(known: TaskResults) -> None:
+    of = judged(known, tau("oracle", above=0), tasks=("a/grid", "c/coming"))
+    assert of.verdict == "undecided"
+    assert of.why == "c/coming: not published"
+    assert of.decide == ("`suite run tasks/c/coming.yaml`, then `suite publish tasks/c/coming.yaml`",)
+    # what one of its tasks refutes is refuted whatever the others say
+    assert judged(known, tau("wrong", above=0), tasks=("a/grid", "c/coming")).verdict == "refuted"
+    of = judged(known, score(metric="oracle", beats="all", over="minimum"), tasks=("a/grid", "c/coming"))
+    assert (of.verdict, of.why) == ("undecided", "c/coming: not published")
+
+
+@pytest.mark.parametrize(
+    "test",
+    [tau("empty", above=0), tau("oracle", beats=["empty"]), tau("oracle", beats=["noise", "empty"]),
+     {"every": ["oracle", "empty"], "statistic": "tau", "above": 0},
+     {"metric": "oracle", "statistic": "agreement", "other": "empty", "above": 0},
+     CELLS | {"metric": "oracle", "where": {"metric": "empty", "above": 1}}],
+)  # fmt: skip
+def test_a_metric_without_values_is_undecided_with_a_remedy(test: dict[str, Any]) -> None:
+    results = grid({"oracle": GAP, "noise": NOISE, "empty": np.full(50, np.nan)}, GAP)
+    of = judged(results, test)
+    assert (of.verdict, of.why) == ("undecided", "a/grid: empty without a value")
+    assert of.decide[0].startswith("have it measured on a/grid")
+
+
+def test_a_claim_that_turns_on_the_inclusion_rule_is_undecided() -> None:
+    learned = np.ones(50, dtype=bool)
+    learned[25:] = False
+    of = judged(grid({"x": np.where(learned, GAP, -10 - GAP)}, GAP, learned=learned), tau("x", above=0.9))
+    assert (of.verdict, of.turns_on_rule) == ("undecided", True)
+    assert (of.ruled.verdict, of.unruled.verdict) == ("supported", "refuted")
+    assert of.why == "turns on the inclusion rule: supported with it, refuted without"
+    assert (of.ruled.left_out, of.unruled.left_out) == (25, 0)
+    mixed = judged(grid({"x": np.where(learned, GAP, NOISE)}, GAP, learned=learned), tau("x", above=0.4))
+    assert (mixed.ruled.verdict, mixed.unruled.verdict) == ("supported", "undecided")
+    assert "of a/grid instead of 25" in mixed.decide[0]  # what the doubtful answer needs, without the rule
+
+
+def test_analogues_never_count() -> None:
+    small, large = grid({"x": GAP}, GAP, name="quick/small"), grid({"x": -GAP}, GAP, name="a/large")
+    test = tau("x", above=0)
+    (alone,) = judge([claim(test, tasks=("a/large",), analogues=["quick/small"])], [small], resamples=300)
+    assert _verdicts(alone) == ("undecided", "supported")
+    assert alone.of.why == "a/large: not published"
+    (both,) = judge([claim(test, tasks=("a/large",), analogues=["quick/small"])], [small, large], resamples=300)
+    assert _verdicts(both) == ("refuted", "supported")
+    assert {finding.task for finding in both.of.ruled.findings} == {"a/large"}
+    (none,) = judge([claim(test, tasks=("a/large",))], [small, large], resamples=300)
+    assert _verdicts(none) == ("refuted", None)
+
+
+def _verdicts(verdict: Verdict) -> tuple[str, str | None]:
+    return verdict.of.verdict, verdict.small.verdict if verdict.small else None
+
+
+@pytest.mark.parametrize(
+    ("shape", "few"), [((2, 2, 1), True), ((2, 2, 5), True), ((5, 1, 1), False), ((3, 2, 1), False)]
+)
+def test_settings_that_agree_by_chance_decide_nothing(shape: tuple[int, int, int], few: bool) -> None:
+    gap = np.arange(float(np.prod(shape)))
+    of = judged(grid({"x": gap}, gap, shape), tau("x", above=0))
+    assert of.verdict == ("undecided" if few else "supported")
+    if few:
+        assert of.ruled.findings[0].problem == "4 settings are too few, by chance alone they agree too often"
+        assert of.decide == ("at least 5 settings of a/grid",)
+
+
+@pytest.mark.parametrize(("runs", "verdict"), [(8, "undecided"), (10, "undecided"), (12, "supported")])
+def test_trajectories_need_six_settings(runs: int, verdict: str) -> None:
+    metric, gap = _runs([1.0] * runs)
+    of = judged(trajectory({"x": metric}, gap), tau("x", above=0))
+    assert of.verdict == verdict
+    assert of.decide == (() if verdict == "supported" else ("at least 6 settings of b/trajectory",))
+
+
+def test_verdicts_are_the_same_every_time(known: TaskResults) -> None:
+    claims = [claim(tau("fair", above=0)), claim(score(metric="good", beats="all"))]
+    assert judge(claims, [known], resamples=200) == judge(claims, [known], resamples=200)
