@@ -77,16 +77,27 @@ class _Pool:
     def __init__(self, results: Sequence[TaskResults], resamples: int) -> None:
         self.results = {result.name: result for result in results}
         self._resamples = resamples
+        self._left_out = {
+            name: {rule: int((~kept).sum()) for rule, kept in ((True, result.included), (False, result.usable))}
+            for name, result in self.results.items()
+        }
         self._made: dict[tuple[str, bool], Evidence] = {}
 
     def __call__(self, task: str, ruled: bool) -> Evidence | None:
         if task not in self.results:
             return None
-        result = self.results[task]
-        ruled = ruled and not result.included.equals(result.usable)
+        ruled = ruled and self.matters(task)
         if (task, ruled) not in self._made:
-            self._made[task, ruled] = Evidence(result, ruled, self._resamples)
+            self._made[task, ruled] = Evidence(self.results[task], ruled, self._resamples)
         return self._made[task, ruled]
+
+    def left_out(self, task: str, ruled: bool) -> int:
+        """How many networks (checkpoints) do not count; 0 of a task that is not published."""
+        return self._left_out[task][ruled] if task in self.results else 0
+
+    def matters(self, task: str) -> bool:
+        """Whether the task's inclusion rule leaves any out that could be ranked."""
+        return self.left_out(task, True) != self.left_out(task, False)
 
 
 def judge(
@@ -117,7 +128,8 @@ def judge(
 
 
 def _judge(claim: Claim, tasks: Sequence[str], pool: _Pool) -> Judgement:
-    ruled, unruled = (_answer(claim, tasks, pool, rule) for rule in (True, False))
+    ruled = _answer(claim, tasks, pool, ruled=True)
+    unruled = _answer(claim, tasks, pool, ruled=False) if any(map(pool.matters, tasks)) else ruled
     if ruled.verdict != unruled.verdict:
         why = f"turns on the inclusion rule: {ruled.verdict} with it, {unruled.verdict} without"
         doubtful = [answer for answer in (ruled, unruled) if answer.verdict == UNDECIDED]
@@ -132,10 +144,7 @@ def _judge(claim: Claim, tasks: Sequence[str], pool: _Pool) -> Judgement:
 
 def _answer(claim: Claim, tasks: Sequence[str], pool: _Pool, ruled: bool) -> Answer:
     findings = [finding for test in claim.tests for finding in _of_test(claim, test, tasks, pool, ruled)]
-    results = [pool.results[task] for task in tasks if task in pool.results]
-    kept = [result.included if ruled else result.usable for result in results]
-    left_out = sum(int((~rows).sum()) for rows in kept)
-    return Answer(verdict_of(findings), tuple(findings), left_out)
+    return Answer(verdict_of(findings), tuple(findings), sum(pool.left_out(task, ruled) for task in tasks))
 
 
 def verdict_of(findings: Sequence[Finding]) -> str:
