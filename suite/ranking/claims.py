@@ -185,21 +185,37 @@ def _publish(task: str) -> str:
 
 
 def _deciding(answer: Answer) -> tuple[str, ...]:
-    """What would decide an answer: what is missing, and how many settings the most doubtful finding needs."""
+    """What would decide an answer: what is missing, and how many settings the findings need that it hangs on."""
     missing = [finding.remedy for finding in answer.findings if finding.remedy]
     unsure = [f for f in answer.findings if f.shown is not None and not f.problem and f.outcome != "holds"]
+    networks = [_more_networks(finding) for finding in unsure if finding.unit == "networks"]
     comparisons = sum(len(finding.comparisons) for finding in answer.findings)
-    needs = [_need(finding, comparisons) for finding in unsure]
-    return tuple(dict.fromkeys([*missing, *needs]))
+    needs = [(settings_needed(f, comparisons), f) for f in unsure if f.unit != "networks"]
+    return tuple(dict.fromkeys([*missing, *networks, *(_many(*need) for need in _hung_on(needs))]))
 
 
-def _need(finding: Finding, comparisons: int) -> str:
+def _hung_on(needs: Sequence[tuple[float, Finding]]) -> list[tuple[float, Finding]]:
+    """Of needs and their findings: of those that seem to fail the soonest sure; else the last of each task."""
+    failing = [(needed, f) for needed, f in needs if f.shown is not None and f.shown.effect.value < 0]
+    if failing:
+        return [min(failing, key=lambda one: one[0])]
+    most: dict[str, tuple[float, Finding]] = {}
+    for needed, finding in needs:
+        if finding.task not in most or needed > most[finding.task][0]:
+            most[finding.task] = (needed, finding)
+    return [*most.values()]
+
+
+def _many(needed: float, finding: Finding) -> str:
     assert finding.shown is not None  # chosen so
     have = finding.shown.effect.k
-    if finding.unit == "networks" and have < LEAST_NETWORKS:
-        return f"{LEAST_NETWORKS - have} more networks of {finding.task} that meet the condition"
-    if finding.unit == "networks":
-        return f"smaller standard errors of {finding.shown.metric} on {finding.task}"
-    needed = settings_needed(finding, comparisons)
     many = f"about {max(needed, have + 1):,.0f}" if needed <= MOST else f"more than {MOST:,}"
     return f"{many} {finding.unit} of {finding.task} instead of {have}, if the effect is what it seems"
+
+
+def _more_networks(finding: Finding) -> str:
+    assert finding.shown is not None  # chosen so
+    have = finding.shown.effect.k
+    if have < LEAST_NETWORKS:
+        return f"{LEAST_NETWORKS - have} more networks of {finding.task} that meet the condition"
+    return f"smaller standard errors of {finding.shown.metric} on {finding.task}"

@@ -9,6 +9,7 @@ import pytest
 
 from suite.ranking.claims import Verdict, judge
 from suite.ranking.correlation import Vector
+from suite.ranking.findings import settings_needed
 from suite.ranking.tables import TaskResults
 from tests.ranking.claimed import STEPS, claim, found, grid, judged, trajectory
 
@@ -318,6 +319,23 @@ def test_trajectories_need_six_settings(runs: int, verdict: str) -> None:
     of = judged(trajectory({"x": metric}, gap), tau("x", above=0))
     assert of.verdict == verdict
     assert of.decide == (() if verdict == "supported" else ("at least 6 settings of b/trajectory",))
+
+
+def test_what_would_decide_is_what_the_verdict_hangs_on() -> None:
+    """Where nothing seems to fail, the most that a task needs; else what makes the failure sure."""
+    random = np.random.default_rng(5)
+    gap = np.arange(25.0)
+    fair, poor = (gap + random.normal(scale=scale, size=25) for scale in (15, 30))
+    results = grid({"fair": fair, "poor": poor}, gap, (5, 5, 1))
+    of = {name: judged(results, tau(name, above=level)) for name, level in (("fair", 0.2), ("poor", 0.1))}
+    both = judged(results, tau("fair", above=0.2), tau("poor", above=0.1))
+    assert [one.verdict for one in (*of.values(), both)] == ["undecided"] * 3
+    needs = {name: int(one.decide[0].split()[1].replace(",", "")) for name, one in of.items()}
+    assert both.decide == of[max(needs, key=lambda name: needs[name])].decide
+    failing = judged(results, tau("fair", above=0.2), tau("poor", above=0.4))
+    (said,) = failing.decide
+    least = float(settings_needed(failing.ruled.findings[1], 2))
+    assert said == f"about {least:,.0f} settings of a/grid instead of 25, if the effect is what it seems"
 
 
 def test_verdicts_are_the_same_every_time(known: TaskResults) -> None:
