@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from suite.pipeline import Options
     from suite.ranking.tables import TaskResults
+    from suite.reproducing.judged import Judgement
     from suite.spec.claims import Claim
 
 Tasks = Annotated[
@@ -47,6 +48,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no tables")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs")]
 Only = Annotated[list[str] | None, typer.Option("--task", help="The name of a task to look at; default: all")]
 Folder = Annotated[Path, typer.Option(help="Where to write it")]
+Cells = Annotated[
+    int | None,
+    typer.Option("--cells", help="Make this many published cells again, and say whether they are what is published"),
+]
 
 HERE = Path()
 TASKS = Path("tasks")
@@ -154,11 +159,11 @@ def batch_size(word: str | None) -> int | Literal["full"] | None:
     return int(word)
 
 
-def console() -> Console:
-    """Where progress and tables are printed: standard output."""
+def console(aside: bool = False) -> Console:
+    """Where progress and tables are printed: standard output; or standard error, where JSON goes to the other."""
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=aside)
 
 
 def claims(file: Path, results: Sequence[TaskResults]) -> list[Claim]:
@@ -216,6 +221,18 @@ def began(written: list[Path], then: list[str]) -> None:
     """Print the files that are there to begin with, and what to do next."""
     for line in (*written, "", *then):
         print(line)
+
+
+def judged(judgements: Sequence[Judgement], as_json: bool, quiet: bool) -> None:
+    """Print judgements on cells made again; exit status 1 where one of them is not what is published."""
+    from suite.reproducing.shown import show, to_text
+
+    if as_json:
+        print(to_text(list(judgements)))
+    for judgement in () if as_json else judgements:
+        show(console(), judgement, quiet)
+    if not all(judgement.within for judgement in judgements):
+        raise typer.Exit(1)
 
 
 def lost(lines: list[str]) -> None:

@@ -18,6 +18,7 @@ from suite.arguments import (
     RESULTS,
     TASKS,
     AsJson,
+    Cells,
     Cost,
     Device,
     Dtype,
@@ -74,11 +75,19 @@ def run(
     cost: Cost = "search",
     yes: Yes = False,
     quiet: Quiet = False,
+    cells: Cells = None,
+    results: Annotated[Path, typer.Option(help="The published results that --cells makes again")] = RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="With --cells: as JSON, for programs")] = False,
 ) -> None:
     """Train, measure, rank and report; does only what is missing."""
     from suite import pipeline
 
     options = arguments.options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)
+    if cells is not None:
+        where = arguments.console(aside=as_json)
+        found = pipeline.reproduce(arguments.to_work_on(tasks), cells, options, results, where)
+        arguments.judged(found, as_json, quiet)
+        return
     arguments.lost(pipeline.run(arguments.to_work_on(tasks), options, arguments.console()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -20,9 +21,12 @@ from suite.metrics import Metric, find_metrics
 from suite.metrics.registry import COSTS
 from suite.progress import Board
 from suite.publishing import check_names, definition, failures, make_ready, write_results
+from suite.ranking.tables import read_results
 from suite.reporting.catalogue import Entry, catalogue
 from suite.reporting.local import report
 from suite.reporting.spectrum import draw_spectrum
+from suite.reproducing.chosen import Chosen, choose, named_as_published
+from suite.reproducing.judged import Judgement, judge
 from suite.spec.loading import load_task
 from suite.spec.task import TaskSpec
 from suite.store import Store
@@ -87,6 +91,31 @@ def measure(tasks: Sequence[Path], options: Options, console: Console) -> list[s
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
         _measure(laboratory, plans, metrics, options)
         return _write(laboratory.store, plans, metrics, options.results)
+
+
+def reproduce(tasks: Sequence[Path], count: int, options: Options, results: Path, console: Console) -> list[Judgement]:
+    """Make `count` published runs of each task again, in their whole stacks, and judge them; see `suite.reproducing`.
+
+    Raises:
+        BadInput: a task is not published in `results`, or has no so many runs that count; before any work.
+    """
+    plans, metrics = _plans(tasks, options), _chosen(find_metrics(options.metric_files), options.cost)
+    chosen = [choose(p, count, results) for p in plans]
+    with Store(options.home, writing=True) as store, Board(console, options.quiet) as board:
+        laboratory = Laboratory(store, board, options.metric_limit)
+        _train(laboratory, [c.part for c in chosen], options)
+        return [_judged(laboratory, c, metrics, options) for c in chosen]
+
+
+def _judged(laboratory: Laboratory, chosen: Chosen, metrics: dict[str, Metric], options: Options) -> Judgement:
+    """Measures what is published of the chosen runs; results go through files, as the published ones did."""
+    asked = {name: one for name, one in metrics.items() if name in chosen.measured}
+    _measure(laboratory, [chosen.part], asked, options)
+    with tempfile.TemporaryDirectory(prefix="suite-cells-") as folder:
+        root = Path(folder) / "results"
+        write_results(chosen.part, laboratory.store, asked, root)
+        (here,) = read_results(root)
+    return judge(chosen.published, named_as_published(here, chosen.names))
 
 
 def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path]:
