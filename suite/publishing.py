@@ -1,6 +1,7 @@
 """The results of a task as plain files: `runs.csv`, `values/<metric>.csv`, `metrics.json`, `provenance.json`.
 
-Where the task asks for a spectral probe, `spectra.csv` has its spectra in few numbers.
+Where the task asks for a spectral probe, `spectra.csv` has its spectra in few numbers; where it asks for the largest
+eigenvalue along training, `edge.csv` has that and the edge ratio.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -24,9 +26,10 @@ from suite.measuring.measure import Plan, applies, probes_read, value_key
 from suite.measuring.probes import BACKWARD, find_probes, probe_key
 from suite.measuring.profiles import spectral_profile
 from suite.metrics import Metric
-from suite.ranking.tables import GAPS, MEASURES, SPECTRA
+from suite.ranking.tables import EDGE, GAPS, MEASURES, SPECTRA
 from suite.spec.cells import spec_hash
 from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue, explained, read_checked
+from suite.training.sharpness import edge_ratio
 
 VALUE_COLUMNS = ("run_id", "step", "component", "value", "standard_error", "status", "reason")
 """The header of `values/<metric>.csv`."""
@@ -95,6 +98,8 @@ def _fill(folder: Path, plan: Plan, store: Store, metrics: dict[str, Metric]) ->
         write_csv(folder / "values" / f"{name}.csv", VALUE_COLUMNS, rows)
     if spectra := list(_spectra(plan, store)):
         write_csv(folder / "spectra.csv", SPECTRA, spectra)
+    if plan.task.training.sharpness is not None:
+        write_csv(folder / "edge.csv", EDGE, _edge(plan, store))
     write_json(folder / "metrics.json", [described(metrics[name]) for name in values])
     write_json(folder / "provenance.json", _provenance(plan, store, metrics))
 
@@ -185,6 +190,21 @@ def _spectra(plan: Plan, store: Store) -> Iterator[list[Any]]:
         spectrum = find_probes()[name].load(getattr(point.task.probes, name), tensors)
         for row in spectral_profile(spectrum, point.task.training.optimizer.learning_rate):
             yield [point.run_id, point.step, *(f"{number:.6g}" for number in row)]
+
+
+def _edge(plan: Plan, store: Store) -> Iterator[list[Any]]:
+    """The largest eigenvalue along each run, and the edge ratio where the optimizer has one."""
+    size = plan.task.data.train_size()
+    for cell, run_id in plan.runs():
+        training = cell.task.training
+        for step, top in recorded(store, run_id, plan).sharpness:
+            ratio = edge_ratio(top, training.optimizer, training.rate_behind(step, size))
+            yield [run_id, step, _six_digits(top), _six_digits(ratio)]
+
+
+def _six_digits(number: float | None) -> str:
+    """As many as were measured; nothing where there is no number."""
+    return "" if number is None or math.isnan(number) else f"{number:.6g}"
 
 
 def _value_row(v: StoredValue) -> list[Any]:

@@ -18,9 +18,11 @@ MEASURES = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
 GAPS = ["accuracy_gap", "loss_gap", "signed_accuracy_gap", "signed_loss_gap"]
 SPECTRA = ["run_id", "step", "share", "eigenvalue", "exponent"]
 """The header of `spectra.csv`."""
+EDGE = ["run_id", "step", "sharpness", "edge_ratio"]
+"""The header of `edge.csv`."""
 _PROVENANCE = ("task", "title", "kind", "spec_hash", "targets", "include", "factors", "versions", "device", "dtype")
 _WORDS = {"run_id", "status", "component", "reason"}
-_NUMBERS = {*MEASURES, *GAPS, *SPECTRA[1:], "value", "standard_error"}
+_NUMBERS = {*MEASURES, *GAPS, *SPECTRA[1:], *EDGE[1:], "value", "standard_error"}
 _METRIC = ("name", "title", "family", "source", "sign", "trivial")
 
 
@@ -36,6 +38,9 @@ class TaskResults:
         values: run_id, step, metric (with `.component`), value, standard_error, status, reason.
         spectra: of some checkpoints, at `share` k / d of the order: the k-th largest `eigenvalue` of the minibatch
             Hessian and the k-th largest `exponent` ln|1 − ηα|; empty where no spectrum was published.
+        edge: along each run, by step: `sharpness`, the largest eigenvalue of the training loss's Hessian, and
+            `edge_ratio`; NaN where a run has diverged, and the ratio where the optimizer has none. Empty where the
+            task does not ask for it.
     """
 
     name: str
@@ -46,6 +51,7 @@ class TaskResults:
     runs: pd.DataFrame
     values: pd.DataFrame
     spectra: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SPECTRA))
+    edge: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EDGE))
 
     @property
     def hyperparameters(self) -> list[str]:
@@ -155,6 +161,7 @@ def _read(folder: Path) -> TaskResults:
         runs,
         values,
         _spectra(folder / "spectra.csv", runs),
+        _edge(folder / "edge.csv", runs),
     )
 
 
@@ -165,6 +172,21 @@ def _spectra(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
     table = _table(path, SPECTRA)
     _known_points(path, table, runs)
     return table[SPECTRA]
+
+
+def _edge(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
+    """Of a task's runs, by ascending step; none where there is no such file."""
+    if not path.is_file():
+        return pd.DataFrame(columns=EDGE)
+    table, known = _table(path, EDGE), set(runs["run_id"])
+    before: dict[str, int] = {}
+    for row, (run, step) in enumerate(zip(table["run_id"], table["step"], strict=True)):
+        if run not in known:
+            raise BadInput(f"{path}:{row + 2}: run {run} is not in runs.csv; publish the task again")
+        if step <= before.get(run, -1):
+            raise BadInput(f"{path}:{row + 2}: step {step} of run {run} is not after the one before it")
+        before[run] = step
+    return table[EDGE]
 
 
 def _json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from suite.reporting.board import (
 )
 from suite.reporting.claims import claims_section
 from suite.reporting.details import further, power
+from suite.reporting.edge import edge_sentence
 from suite.reporting.markup import escaped, folded, table
 
 _READING = """\
@@ -179,6 +180,7 @@ def _task(task: TaskRanking, figures: str) -> str:
         " ".join(str(results.provenance.get("description", "")).split()) + "\n",
         *([f"**Not ranked**: {task.why_unscored}.\n"] if not task.scored else []),
         *([f"{escaped(note)}\n"] if (note := constant_note(task)) else []),
+        *([f"**Edge of stability along training.** {said}\n"] if (said := edge_sentence(results)) else []),
         f"![{escaped(results.title)}]({figures}/{slug(results.name)}.svg)\n",
         *(_target(task, target) for target in results.targets),
         *([_transitions(task)] if results.kind == "trajectory" else []),

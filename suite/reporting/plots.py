@@ -110,6 +110,8 @@ def _of_task(board: Board, task: TaskRanking, sheet: Sheet) -> Iterator[Plot]:
     if len(noise):
         yield Plot(f"{name}.noise", specs.noise(), "noise", noise, {"gaps": sheet.gap_noise}, {})
     yield from _spectra(name, sheet)
+    if len(sheet.edge):
+        yield Plot(f"{name}.edge", specs.edge(sheet), "edge", sheet.edge, {}, _titles(sheet))
 
 
 def _over_networks(name: str, sheet: Sheet, metrics: list[Quantity]) -> Iterator[Plot]:

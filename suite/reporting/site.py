@@ -31,8 +31,9 @@ from suite.reporting.board import (
 )
 from suite.reporting.charts import specs
 from suite.reporting.charts.costs import CHOICES, cost_table
-from suite.reporting.charts.sheet import LEADING, Quantity, Sheet, columns, of_kind, plain, script, triangle
+from suite.reporting.charts.sheet import LEADING, Quantity, Sheet, columns, of_kind, plain, script, triangle, wide
 from suite.reporting.charts.theme import library, themes
+from suite.reporting.edge import edge_sentence
 from suite.reporting.metric_pages import Facts, all_facts, metric_file
 
 PATTERNS = ("*.html", "metrics/*.html", "assets/*.css", "assets/*.js")
@@ -78,7 +79,7 @@ def _templates() -> Environment:
     environment.globals |= {"span": span, "granulated": granulated, "ordered": ordered, "drawn_from": drawn_from}
     environment.globals |= {"between": between, "count": count, "chance": chance, "size": size, "of_kind": of_kind}
     environment.globals |= {"constant_note": constant_note, "read_sign": read_sign, "grouped": grouped}
-    environment.globals["leading"] = LEADING
+    environment.globals |= {"leading": LEADING, "edge_sentence": edge_sentence, "wide": wide}
     return environment
 
 
@@ -128,6 +129,8 @@ def _task_data(sheet: Sheet) -> dict[str, Any]:
     if len(sheet.spectra):
         charts |= {column: specs.spectra(sheet, column) for column in ("eigenvalue", "exponent")}
         tables["spectra"] = sheet.spectra
+    if len(sheet.edge):
+        charts["edge"], tables["edge"] = specs.edge(sheet), sheet.edge
     coded = {name: columns(table, 4 if name == "spectra" else 6) for name, table in tables.items()}
     data: dict[str, Any] = {"tables": coded, "charts": charts}
     data["names"] = {q.key: q.name for q in [*sheet.targets, *sheet.metrics]}

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from suite.errors import BadInput
 from suite.ranking import task as ranking_of_one
+from suite.ranking.edge import EdgeCounts, edge_counts
 from suite.ranking.leaderboard import rank_overall
 from suite.ranking.tables import is_seed, read_results
 from suite.ranking.task import TaskRanking, rank_task
@@ -337,6 +338,54 @@ def test_spectra_are_read_where_there_are_any(tmp_path: Path) -> None:
     path.write_text("run_id,step,share,eigenvalue,exponent\nr0,10,0.5,much,-0.25\n")
     with pytest.raises(BadInput, match=r"spectra.csv:2: eigenvalue: 'much' is not a number"):
         read_results(tmp_path)
+
+
+def test_the_edge_along_training_is_read_where_it_was_recorded(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    path, header = tmp_path / "a/grid/edge.csv", "run_id,step,sharpness,edge_ratio\n"
+    path.write_text(f"{header}r0,0,2.5,0.125\nr0,7,-3,-0.25\nr1,0,1,\nr1,7,,\n")
+    grid, trajectory = read_results(tmp_path)
+    assert grid.edge["step"].tolist() == [0, 7, 0, 7]  # also where runs.csv has no such step
+    np.testing.assert_array_equal(grid.edge["sharpness"], [2.5, -3, 1, np.nan])
+    np.testing.assert_array_equal(grid.edge["edge_ratio"], [0.125, -0.25, np.nan, np.nan])
+    assert trajectory.edge.empty
+    assert edge_counts(trajectory.edge) is None
+    assert edge_counts(grid.edge) == EdgeCounts(1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("r99,0,1,1", r"edge.csv:2: run r99 is not in runs.csv"),
+        ("r0,0,1,1\nr0,0,1,1", r"edge.csv:3: step 0 of run r0 is not after the one before it"),
+        ("r0,5,1,1\nr1,0,1,1\nr0,4,1,1", r"edge.csv:4: step 4 of run r0 is not after"),
+        ("r0,0,much,1", r"edge.csv:2: sharpness: 'much' is not a number"),
+        ("r0,,1,1", r"edge.csv:2: step: a number is missing"),
+    ],
+)
+def test_wrong_edges_are_named(tmp_path: Path, rows: str, said: str) -> None:
+    made_up(tmp_path)
+    (tmp_path / "a/grid/edge.csv").write_text(f"run_id,step,sharpness,edge_ratio\n{rows}\n")
+    with pytest.raises(BadInput, match=said):
+        read_results(tmp_path)
+
+
+def test_a_table_of_edges_without_a_column_is_named(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    (tmp_path / "a/grid/edge.csv").write_text("run_id,step,sharpness\nr0,0,1\n")
+    with pytest.raises(BadInput, match=r"edge.csv:1: columns edge_ratio are missing; publish the task again"):
+        read_results(tmp_path)
+
+
+def test_networks_beyond_the_edge_are_counted_once_and_at_their_last_ratio() -> None:
+    rows = [
+        ("a", 0, 0.5), ("a", 5, 1.5), ("a", 9, 0.9),  # was beyond
+        ("b", 0, 0.5), ("b", 5, 1.5), ("b", 9, np.nan),  # beyond, then diverged
+        ("c", 0, 1.0), ("c", 9, 1.0),  # at it
+        ("d", 9, 2.0), ("d", 0, 0.1),  # whatever the order
+        ("e", 0, np.nan),
+    ]  # fmt: skip
+    assert edge_counts(pd.DataFrame(rows, columns=["run_id", "step", "edge_ratio"])) == EdgeCounts(4, 3, 2)
 
 
 def test_no_results_says_what_to_do(tmp_path: Path) -> None:

@@ -63,6 +63,17 @@ def _enrich(task: Path) -> None:
     spectra = runs[["run_id", "step"]].merge(pd.DataFrame({"share": _SHARES}), how="cross")
     spectra["eigenvalue"], spectra["exponent"] = 2 - 2 * spectra["share"], np.log(1 - 0.1 * (2 - 2 * spectra["share"]))
     spectra.to_csv(task / "spectra.csv", index=False)
+    edge_of(runs).to_csv(task / "edge.csv", index=False)
+
+
+def edge_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """Ratios of 5 η at the start that double until step 4 and are half of that at step 10, where r6 has diverged."""
+    eta = runs.drop_duplicates("run_id").set_index("run_id")["eta"]
+    rows = [(run, step, 10 * f, 5 * rate * f) for run, rate in eta.items() for step, f in ((0, 1), (4, 2), (10, 0.5))]
+    table = pd.DataFrame(rows, columns=["run_id", "step", "sharpness", "edge_ratio"])
+    gone = (table["run_id"] == "r6") & (table["step"] > 4)
+    table.loc[gone, ["sharpness", "edge_ratio"]] = np.nan
+    return table
 
 
 def large_board() -> Board:

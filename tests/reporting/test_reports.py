@@ -105,6 +105,18 @@ def test_the_quantity_the_suite_is_about_is_always_drawn(tmp_path: Path) -> None
         assert "The claim" in _panels(drawn[f"{slug(task.results.name)}.svg"].decode())
 
 
+def test_a_sentence_says_how_many_networks_were_beyond_the_edge(place: Path, tmp_path: Path) -> None:
+    assert "Edge of stability" not in (place / "leaderboard.md").read_text()
+    made_up(tmp_path)
+    rows = ["t0,0,1,0.5", "t0,3,3,1.5", "t1,0,1,0.5", "t1,3,3,1.5", "t1,7,1,0.5", "t2,0,1,1", "t3,0,,"]
+    text = "\n".join(["run_id,step,sharpness,edge_ratio", *rows])
+    (tmp_path / "b/trajectory/edge.csv").write_text(text)
+    grid, trajectory = markdown(read_board(tmp_path), "figures").split("## Made")[1:]
+    assert "Edge of stability along" not in grid
+    said = "exceeded 1 at some recorded step of training in 2 of 3 networks, and at the last one in 1."
+    assert said in trajectory
+
+
 def test_no_results_leave_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no results"):
         leaderboard(False, tmp_path / "reports/results", tmp_path / "leaderboard.md", None)

@@ -22,9 +22,10 @@ from suite.reporting.build import Place, build
 from suite.reporting.charts import specs
 from suite.reporting.charts.costs import cost_table
 from suite.reporting.charts.sheet import Sheet, by_likeness, columns, plain, script, triangle
+from suite.reporting.markdown import markdown
 from suite.reporting.metric_pages import metric_file
 from suite.reporting.plots import draw
-from suite.reporting.site import claims_table, site
+from suite.reporting.site import _task_data, claims_table, site
 from tests.ranking.made_up import made_up
 from tests.reporting.made_site import large_site, small_site
 
@@ -221,6 +222,51 @@ def test_marks_beyond_the_edge_and_means_have_columns_of_their_own(place: Path) 
     assert not made[0] & made[1]
 
 
+def test_the_edge_along_training_is_drawn_a_line_a_run_with_a_rule_at_one(place: Path) -> None:
+    data = _data(place / "a--grid.html")
+    table = {name: _column(data["tables"]["edge"], name) for name in data["tables"]["edge"]}
+    made = pd.read_csv(place.parent / "results/a/grid/edge.csv").dropna()
+    assert table["run"] == made["run_id"].tolist()
+    assert len(table["run"]) == 18 * 3 - 1  # r6 has diverged before the last step
+    assert table["step"] == made["step"].tolist()
+    np.testing.assert_allclose(table["edge_ratio"], made["edge_ratio"], rtol=1e-5)
+    lines, rule = data["charts"]["edge"]["layer"]
+    assert lines["encoding"]["detail"]["field"] == "run"
+    colour = lines["encoding"]["color"]["field"]
+    assert data["names"][colour] == "eta"
+    assert table[colour] == [f"{0.1 * (1 + int(run[1:]) // 6):g}" for run in table["run"]]
+    assert lines["encoding"]["y"]["scale"]["type"] == "linear"  # from 0.25 to 3
+    assert lines["encoding"]["x"]["scale"]["type"] == "linear"
+    assert data["charts"]["edge"]["datasets"][rule["data"]["name"]] == [{"one": 1}]
+    page = (place / "a--grid.html").read_text()
+    assert "Edge of stability along training" in page
+    assert (
+        "in 12 of 18 networks, and at the last one (of a network that diverged: at the last before that) in 1." in page
+    )
+    assert "in 3 of 6 networks, and at the last one in 0." in (place / "b--trajectory.html").read_text()
+
+
+def test_edge_ratios_over_decades_are_on_a_logarithmic_axis_and_uneven_runs_on_one_of_roots(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    rows = [("r0", 0, 1.0, 0.001), ("r0", 40, 1.0, 2.0), ("r0", 80, 0.0, 0.0), ("r1", 0, 1.0, 0.5), ("r1", 5, 1.0, 0.5)]
+    table = pd.DataFrame(rows, columns=["run_id", "step", "sharpness", "edge_ratio"])
+    table.to_csv(tmp_path / "a/grid/edge.csv", index=False)
+    board = read_board(tmp_path, ["a/grid"])
+    lines = specs.edge(Sheet(board, board.tasks[0]))["layer"][0]
+    assert lines["encoding"]["y"]["scale"]["type"] == "log"
+    assert lines["encoding"]["x"]["scale"]["type"] == "sqrt"
+    assert lines["transform"] == [{"filter": {"field": "edge_ratio", "gt": 0}}]
+    assert "not above 0 are left out" in site(board, PUBLISHED)["a--grid.html"].decode()
+
+
+def test_an_optimizer_without_an_edge_has_no_chart_of_it(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    (tmp_path / "a/grid/edge.csv").write_text("run_id,step,sharpness,edge_ratio\nr0,0,1.5,\n")
+    board = read_board(tmp_path, ["a/grid"])
+    assert "edge" not in _task_data(Sheet(board, board.tasks[0]))["charts"]
+    assert "there is no edge ratio: the optimizer has none." in markdown(board, "figures")
+
+
 def test_costs_are_with_and_without_probes(place: Path) -> None:
     board = read_board(place.parent / "results", ["a/grid"])
     table = cost_table(board).set_index("title")
@@ -301,7 +347,7 @@ def test_figures_for_papers_are_the_same_bytes_with_their_data_beside(place: Pat
     for one, two in zip(first, again, strict=True):
         assert one.read_bytes() == two.read_bytes(), one.name
     names = {path.name.split(".")[1] for path in first if path.name.startswith("a--grid.")}
-    assert names == {"scatter", "heat", "matrix", "noise", "eigenvalues", "exponents"}
+    assert names == {"scatter", "heat", "matrix", "noise", "eigenvalues", "exponents", "edge"}
     assert {path.suffix for path in first} == {".svg", ".pdf", ".csv"}
     svg = (tmp_path / "one/a--grid.scatter.oracle.loss_gap.svg").read_text()
     assert "loss gap (nats)" in svg
@@ -312,6 +358,9 @@ def test_figures_for_papers_are_the_same_bytes_with_their_data_beside(place: Pat
     np.testing.assert_array_equal(table["loss_gap"], runs["loss_gap"])
     assert {"run", "oracle", "eta", "b", "seed"} <= set(table.columns)
     assert "accuracy_gap" not in table.columns
+    ratios = pd.read_csv(tmp_path / "one/a--grid.edge.csv")
+    assert ratios["edge_ratio"].max() == pytest.approx(3.0)
+    assert {"run", "step", "sharpness", "status", "eta"} <= set(ratios.columns)
 
 
 def test_figures_of_a_trajectory_mark_the_transition(place: Path, tmp_path: Path) -> None:

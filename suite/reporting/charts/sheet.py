@@ -194,6 +194,28 @@ class Sheet:
         means: pd.DataFrame = table.groupby(columns[:3], sort=True)[columns[3:]].mean().reset_index()
         return means
 
+    @cached_property
+    def edge(self) -> pd.DataFrame:
+        """The edge ratio along training, where there is one: run, step, edge_ratio, sharpness, facts about the run."""
+        found = self.results.edge.dropna(subset=["edge_ratio"]).rename(columns={"run_id": "run"})
+        keys = [factor.key for factor in [*self.factors, *self.seeds]]
+        known = self.points.drop_duplicates("run")[["run", "status", "setting", *keys]]
+        columns = ["run", "step", "edge_ratio", "sharpness"]
+        return found[columns].merge(known, on="run", how="left")
+
+    @property
+    def rate(self) -> Factor | None:
+        """The learning rate, where it is varied; else the first hyperparameter, if there is one."""
+        named = zip(self.factors, self._varied, strict=True)
+        rates = [factor for factor, name in named if name.rsplit(".", maxsplit=1)[-1] == "learning_rate"]
+        return next(iter([*rates, *self.factors]), None)
+
+
+def wide(values: pd.Series[float]) -> bool:
+    """Whether the positive ones span so much that a logarithmic axis suits them."""
+    positive = values[values > 0]
+    return len(positive) > 0 and bool(positive.max() > _WIDE * positive.min())
+
 
 def kind(trivial: bool) -> str:
     """What a legend calls a metric."""

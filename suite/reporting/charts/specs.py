@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import altair as alt
 
-from suite.reporting.charts.sheet import Factor, Quantity, Sheet, kind
+from suite.reporting.charts.sheet import Factor, Quantity, Sheet, kind, wide
 
 Spec: TypeAlias = dict[str, Any]
 
@@ -151,6 +151,34 @@ def spectra(sheet: Sheet, column: str) -> Spec:
     return _finished(alt.layer(chart, zero), f"{title}, from the largest to the smallest")
 
 
+def edge(sheet: Sheet) -> Spec:
+    """The edge ratio over the steps of training, a line a run, with a rule at 1; colour is the learning rate.
+
+    On a logarithmic axis what is not above 0 is left out. Where some runs are much longer than others, steps are on an
+    axis of square roots: the short ones would else be crowded at its beginning.
+    """
+    title, log = "edge ratio", wide(sheet.edge["edge_ratio"])
+    lengths = sheet.results.edge.groupby("run_id")["step"].max()  # a diverged run is as long as was planned
+    uneven = bool(lengths.max() > _UNEVEN * lengths.min())
+    steps = alt.X("step:Q", title="step", scale=alt.Scale(type="sqrt" if uneven else "linear", nice=False))
+    said = [_word(factor.key, factor.title) for factor in [*sheet.factors, *sheet.seeds]]
+    hover = [_hover("edge_ratio", title), _hover("sharpness", "λ_max"), _hover("step", "step", "d"), *said]
+    encoding: dict[str, Any] = {
+        "x": steps,
+        "y": alt.Y("edge_ratio:Q", title=title, scale=alt.Scale(type="log" if log else "linear")),
+        "tooltip": [*hover, _word("run"), _word("status")],
+    }
+    if sheet.rate is not None:
+        encoding["color"] = _ordered(alt.Color, sheet.rate)
+    shown = alt.Chart(alt.NamedData("edge"))
+    if log:
+        shown = shown.transform_filter(alt.FieldGTPredicate(field="edge_ratio", gt=0))
+    points = alt.OverlayMarkDef(size=14, filled=True, opacity=0.8)
+    lines = shown.mark_line(strokeWidth=1.2, opacity=0.8, point=points).encode(**encoding, detail="run:N")
+    one = alt.Chart(alt.InlineData([{"one": 1}])).mark_rule(strokeDash=[4, 3], strokeWidth=1.5).encode(y="one:Q")
+    return _finished(alt.layer(lines, one), "edge ratio over the steps of training; the edge of stability is at 1")
+
+
 def noise() -> Spec:
     """The share of each metric's variance that is between seeds, and that of the gaps as lines."""
     one = alt.Legend(columns=1)  # beside long names of metrics there is little room
@@ -207,6 +235,8 @@ def overall() -> Spec:
     return _finished(alt.layer(bars, points, zero), "Scores with 95 % intervals") | _TALL
 
 
+_UNEVEN = 3
+"""Times that the longest run is longer than the shortest."""
 _TALL: Spec = {"height": {"step": 17}}
 """As high as its lines ask for."""
 _SCORE = "score, with 95 % interval"
