@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -34,11 +33,7 @@ class MLP(ModelSpec):
 
     def build(self, shape: Shape) -> nn.Module:
         """`n × features` → logits `n × outputs`."""
-        from torch import nn
+        from suite.models.networks.perceptron import perceptron
 
-        activation = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}[self.activation]
         sizes = [shape.features, *self.widths, shape.outputs]
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in itertools.pairwise(sizes):
-            layers += [nn.Linear(fan_in, fan_out, bias=self.bias), activation()]
-        return nn.Sequential(*layers[:-1])
+        return perceptron(sizes, self.activation, self.bias)

@@ -129,6 +129,8 @@ def _shades(count: int) -> np.ndarray[Any, Any]:
 
 def _coding(task: TaskRanking, frame: pd.DataFrame) -> tuple[np.ndarray[Any, Any], list[str]]:
     names = task.results.hyperparameters
+    if not names:  # nothing but seeds differs
+        return _shades(1)[[0] * len(frame)], ["o"] * len(frame)
     shown, codes = _codes(frame, names[0])
     colours = _shades(len(shown))[codes]
     kinds = _codes(frame, names[1])[1] if len(names) > 1 else [0] * len(frame)
@@ -173,11 +175,11 @@ def _plain_ticks(axis: Axis) -> None:
 
 
 def _legend(figure: Figure, task: TaskRanking, frame: pd.DataFrame) -> None:
-    names = task.results.hyperparameters
-    first = levels(frame[names[0]])
-    items = [
-        _item(f"{short(names[0])} {level}", "o", shade) for shade, level in zip(_shades(len(first)), first, strict=True)
-    ]
+    names, items = task.results.hyperparameters, []
+    if names:
+        first = levels(frame[names[0]])
+        shades = zip(_shades(len(first)), first, strict=True)
+        items = [_item(f"{short(names[0])} {level}", "o", shade) for shade, level in shades]
     if len(names) > 1:
         second = levels(frame[names[1]])
         items += [_item(f"{short(names[1])} {level}", mark) for mark, level in zip(_MARKERS, second, strict=False)]
@@ -185,7 +187,8 @@ def _legend(figure: Figure, task: TaskRanking, frame: pd.DataFrame) -> None:
             items.append(_item(f"{short(names[1])}: {further} more", _FURTHER))
     if not task.results.included.all():
         items.append(_item("left out", "o", mfc="none"))
-    figure.legend(handles=items, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    if items:
+        figure.legend(handles=items, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
 
 
 def _item(label: str, marker: str, colour: Any = "0.4", **style: Any) -> Line2D:

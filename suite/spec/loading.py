@@ -132,9 +132,9 @@ def _kind_problems(document: Document) -> Iterator[Problem]:
     """What a kind of task asks of the grid and of the checkpoints, whatever else is wrong."""
     data = document.data
     kind, grid, training = data.get("kind"), data.get("grid", {}), data.get("training")
-    if kind == "grid" and isinstance(grid, dict) and not [name for name in grid if not is_seed(name)]:
+    if kind == "grid" and isinstance(grid, dict) and not grid:
         where = document.line(("grid",))
-        yield Problem(where, "grid", "kind grid needs at least one hyperparameter, such as learning_rate: […]")
+        yield Problem(where, "grid", "kind grid needs something to vary, such as learning_rate: […], or seed: […]")
     if not isinstance(training, dict):
         return
     checkpoints = training.get("checkpoints")

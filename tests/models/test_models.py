@@ -11,6 +11,7 @@ from suite.models.flat import flat_model, initial_weights
 from suite.models.gpt2 import GPT2
 from suite.models.mlp import MLP
 from suite.models.transformer import Transformer
+from suite.models.uniform_mlp import UniformMLP
 from suite.spec.base import ModelSpec, Shape
 from suite.training.objective import mean_loss
 
@@ -19,11 +20,12 @@ TEXT = Shape("tokens", 5, 7, 7, every_position=True)
 SUM = Shape("tokens", 3, 5, 6)
 SMALL = [
     (MLP(widths=[4], activation="gelu"), Shape("vectors", 3, 5)),
+    (UniformMLP(width=3, scale=2.0, activation="tanh"), Shape("vectors", 3, 5)),
     (Transformer(layers=1, width=4, heads=2), SUM),
     (Transformer(layers=2, width=4, heads=1, normalisation="none"), TEXT),
     (GPT2(layers=1, width=4, heads=2), TEXT),
 ]
-IDS = ["mlp", "transformer-last", "transformer-all", "gpt2"]
+IDS = ["mlp", "uniform-mlp", "transformer-last", "transformer-all", "gpt2"]
 
 
 def batch(shape: Shape, count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,6 +41,13 @@ def batch(shape: Shape, count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_papers_counts() -> None:
     assert flat_model(MLP(widths=[16, 16], bias=False), IMAGE).size == 12_960
     assert flat_model(MLP(widths=[200, 200, 200, 200], bias=False), IMAGE).size == 278_800
+
+
+def test_a_uniform_mlp_is_an_mlp_with_scaled_weights() -> None:
+    plain, uniform = MLP(widths=[6, 6, 6]), UniformMLP(width=6, depth=3, scale=4.0)
+    assert flat_model(uniform, IMAGE).shapes == flat_model(plain, IMAGE).shapes
+    assert torch.equal(initial_weights(uniform, IMAGE, 5), 4 * initial_weights(plain, IMAGE, 5))
+    assert uniform.misfit(SUM)
 
 
 def test_gpt2_small_has_124_million_parameters_on_the_meta_device() -> None:
@@ -84,7 +93,7 @@ def test_initial_weights_are_a_function_of_the_seed_alone(spec: ModelSpec, shape
     assert torch.equal(torch.random.get_rng_state(), state), "the global generator was used"
 
 
-@pytest.mark.parametrize(("spec", "shape"), SMALL[2:], ids=IDS[2:])
+@pytest.mark.parametrize(("spec", "shape"), SMALL[3:], ids=IDS[3:])
 def test_later_tokens_do_not_change_earlier_logits(spec: ModelSpec, shape: Shape) -> None:
     model, weights = flat_model(spec, shape), initial_weights(spec, shape, 0)
     inputs, _ = batch(shape)
