@@ -64,6 +64,7 @@ def test_workflows_read_by_default_and_do_not_race(file: str) -> None:
 def test_the_leaderboard_is_made_again_when_anything_it_is_made_of_changes() -> None:
     on = WORKFLOWS["leaderboard.yml"][True]  # YAML 1.1 reads the key `on` as true
     needed = {"reports/results/**", "suite/ranking/**", "suite/reporting/**", "constraints.txt", "pyproject.toml"}
+    needed |= {"reports/claims.yaml", "suite/spec/claims.py"}
     assert needed <= set(on["push"]["paths"])
 
 
