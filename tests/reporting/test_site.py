@@ -255,6 +255,7 @@ def test_edge_ratios_over_decades_are_on_a_logarithmic_axis_and_uneven_runs_on_o
     lines = specs.edge(Sheet(board, board.tasks[0]))["layer"][0]
     assert lines["encoding"]["y"]["scale"]["type"] == "log"
     assert lines["encoding"]["x"]["scale"]["type"] == "sqrt"
+    assert "square roots" in lines["encoding"]["x"]["title"]
     assert lines["transform"] == [{"filter": {"field": "edge_ratio", "gt": 0}}]
     assert "not above 0 are left out" in site(board, PUBLISHED)["a--grid.html"].decode()
 

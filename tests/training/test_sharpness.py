@@ -106,9 +106,17 @@ def test_weights_that_are_not_finite_have_no_eigenvalue() -> None:
     problem = load_problem(task(), CPU, torch.float32)
     found = LargestEigenvalue(problem, 50, 10, math.inf)
     assert math.isnan(found(torch.full((problem.model.size,), math.nan)))
-    # a loss of 0 whose derivatives overflow: a huge first layer
-    weights = torch.cat([torch.full((64 * 12,), 1e20), torch.full((12 * 12 + 120,), 1e10)])
-    assert math.isnan(found(weights))
+
+
+def test_where_the_loss_is_finite_and_its_hessian_is_not_there_is_none() -> None:
+    problem = load_problem(task(), CPU, torch.float32)
+
+    class Root(LargestEigenvalue):
+        def _part(self, flat: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+            return flat.square().sum().sqrt()
+
+    assert math.isnan(Root(problem, 10, 20, 1e6)(torch.zeros(4)))
+    assert Root(problem, 10, 20, 1e6)(torch.tensor([0.5, 0.0, 0.0, 0.0])) == pytest.approx(2.0)
 
 
 def test_the_sample_is_the_same_for_all_and_all_where_there_are_fewer() -> None:

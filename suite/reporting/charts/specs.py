@@ -160,7 +160,8 @@ def edge(sheet: Sheet) -> Spec:
     title, log = "edge ratio", wide(sheet.edge["edge_ratio"])
     lengths = sheet.results.edge.groupby("run_id")["step"].max()  # a diverged run is as long as was planned
     uneven = bool(lengths.max() > _UNEVEN * lengths.min())
-    steps = alt.X("step:Q", title="step", scale=alt.Scale(type="sqrt" if uneven else "linear", nice=False))
+    steps = alt.X("step:Q", title="step (axis of square roots)" if uneven else "step")
+    steps = steps.scale(type="sqrt" if uneven else "linear", nice=False)
     said = [_word(factor.key, factor.title) for factor in [*sheet.factors, *sheet.seeds]]
     hover = [_hover("edge_ratio", title), _hover("sharpness", "λ_max"), _hover("step", "step", "d"), *said]
     encoding: dict[str, Any] = {
