@@ -60,6 +60,8 @@ QUICK = TASKS / "quick"
 """The tasks that are meant where none is named."""
 RESULTS = Path("reports/results")
 """The published results."""
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do nothing: say what there is to do, and how long it takes")]
+On = Annotated[str, typer.Option(help="With --dry-run: cpu (as here), h100, h200 or a100 (assumed, not measured)")]
 _MOST_WORKERS_PER_CORE = 4
 _NO_LIMIT = 10**9
 
@@ -109,13 +111,9 @@ def options(
         BadInput: no such class of cost or dtype, or more workers than the cores here can carry.
     """
     from suite.errors import BadInput
-    from suite.metrics.registry import COSTS
     from suite.pipeline import Options
 
-    if cost not in COSTS:
-        raise BadInput(f"--cost {cost}: use {', '.join(COSTS)}")
-    if dtype not in ("float32", "float64"):
-        raise BadInput(f"--dtype {dtype}: use float32 or float64")
+    known_words(cost, dtype)
     cores = os.cpu_count() or 1
     if workers and workers > (most := _MOST_WORKERS_PER_CORE * cores):
         raise BadInput(f"--workers {workers}: at most {most} here ({_MOST_WORKERS_PER_CORE} for each of {cores} cores)")
@@ -130,6 +128,21 @@ def options(
         cost=cost,
     )
     return made if metric_limit is None else replace(made, metric_limit=metric_limit)
+
+
+def known_words(cost: str, dtype: str) -> None:
+    """Check two words.
+
+    Raises:
+        BadInput: no such class of cost or dtype.
+    """
+    from suite.errors import BadInput
+    from suite.metrics.registry import COSTS
+
+    if cost not in COSTS:
+        raise BadInput(f"--cost {cost}: use {', '.join(COSTS)}")
+    if dtype not in ("float32", "float64"):
+        raise BadInput(f"--dtype {dtype}: use float32 or float64")
 
 
 def max_cells(yes: bool) -> int:
@@ -233,6 +246,41 @@ def judged(judgements: Sequence[Judgement], as_json: bool, quiet: bool) -> None:
         show(console(), judgement, quiet)
     if not all(judgement.within for judgement in judgements):
         raise typer.Exit(1)
+
+
+def estimated(
+    files: list[Path],
+    metric: list[Path] | None,
+    cost: str,
+    on: str,
+    workers: int | None,
+    dtype: str,
+    yes: bool,
+    as_json: bool,
+    cells: int | None,
+) -> None:
+    """Print what tasks ask for and take; nothing is made, and neither data nor networks are loaded.
+
+    Raises:
+        BadInput: a task file or a word is wrong, or --cells was said too.
+    """
+    from suite.errors import BadInput
+    from suite.estimating.devices import device_named
+    from suite.estimating.estimate import estimate, known_metrics
+    from suite.estimating.shown import show, to_text
+    from suite.spec.loading import load_task
+
+    if cells is not None:
+        raise BadInput("--dry-run and --cells: give one of them; the dry run is of the whole task")
+    device = device_named(on)
+    known_words(cost, dtype)
+    many = workers or (os.cpu_count() or 1 if device.name == "cpu" else 1)
+    metrics = known_metrics(tuple(path.resolve() for path in metric or ()), cost)
+    found = [estimate(load_task(file, max_cells(yes)), metrics, device, many, dtype) for file in files]
+    if as_json:
+        print(to_text(found))
+    else:
+        show(console(), found)
 
 
 def lost(lines: list[str]) -> None:

@@ -21,10 +21,12 @@ from suite.arguments import (
     Cells,
     Cost,
     Device,
+    DryRun,
     Dtype,
     Folder,
     Limit,
     Metrics,
+    On,
     Only,
     Quiet,
     Tasks,
@@ -77,9 +79,14 @@ def run(
     quiet: Quiet = False,
     cells: Cells = None,
     results: Annotated[Path, typer.Option(help="The published results that --cells makes again")] = RESULTS,
-    as_json: Annotated[bool, typer.Option("--json", help="With --cells: as JSON, for programs")] = False,
+    dry_run: DryRun = False,
+    on: On = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="With --cells or --dry-run: as JSON")] = False,
 ) -> None:
     """Train, measure, rank and report; does only what is missing."""
+    if dry_run:
+        arguments.estimated(arguments.paths(tasks), metric, cost, on, workers, dtype, yes, as_json, cells)
+        return
     from suite import pipeline
 
     options = arguments.options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)

@@ -35,6 +35,8 @@ MAY_IMPORT = {
         "store",
         "training",
     },
+    # what there is to do by specs, networks' shapes and metrics' names
+    "estimating": {"curvature", "data", "errors", "metrics", "models", "reporting", "spec"},
     # plans and published tables; the networks come by way of measuring
     "reproducing": {
         "curvature",

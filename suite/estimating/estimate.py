@@ -1,0 +1,208 @@
+"""The estimate of a task: what there is to do, memory, hours; and the same of what was recorded, to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from suite.estimating import passes
+from suite.estimating.devices import Device
+from suite.estimating.work import StackWork, Work, probed, trained
+from suite.spec.cells import cells
+from suite.spec.task import TaskSpec
+from suite.spec.training import AdamW
+
+_BYTES = {"float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is asked of a metric here: its name, class of cost, and the probes that it reads."""
+
+    name: str
+    cost: str
+    probes: tuple[str, ...]
+    optimizers: tuple[str, ...] = ("sgd", "adamw")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a task asks for, and how long it takes.
+
+    Attributes:
+        counted: how floating-point operations were counted: by formulas, or on the meta device.
+        parameters: of the largest network.
+        training, probes, metrics: the work; of probes by name, of metrics by class of cost.
+        values: how many values of metrics.
+        stack_bytes: what the largest stack holds while it trains, by part.
+        stored_bytes: weights and optimizer states of all checkpoints, on disk.
+        seconds: of one worker, by stage; `hours` with `workers` of them at once.
+    """
+
+    task: str
+    cells: int
+    stacks: int
+    train_size: int
+    checkpoints: int
+    parameters: int
+    counted: str
+    training: Work
+    probes: dict[str, Work]
+    metrics: dict[str, Work]
+    values: int
+    stack_bytes: dict[str, int]
+    stored_bytes: int
+    seconds: dict[str, float]
+    hours: float
+    workers: int
+    device: Device
+
+
+def estimate(
+    task: TaskSpec, metrics: Sequence[Measure], device: Device, workers: int, dtype: str = "float32"
+) -> Estimate:
+    """Estimate a task: nothing is loaded, allocated or written."""
+    found, size = trained(task), task.data.train_size()
+    found = [replace(one, work=_in(one.work, dtype)) for one in found]
+    training = sum((one.work for one in found), Work())
+    probes, by_class = _probes(found, metrics), _metrics(found, size, metrics)
+    probes, by_class = ({n: _in(w, dtype) for n, w in part.items()} for part in (probes, by_class))
+    stages = [
+        [device.seconds(one.work, "training") for one in found],
+        [device.seconds(sum(probes.values(), Work()), "probe")],
+        [device.seconds(sum(by_class.values(), Work()), "metric")],
+    ]
+    seconds = dict(zip(("training", "probes", "metrics"), map(sum, stages), strict=True))
+    # stacks are trained side by side, each by one worker: no sooner than the longest
+    walls = [max(seconds["training"] / workers, *stages[0]), *(seconds[w] / workers for w in ("probes", "metrics"))]
+    points = sum(len(one.stack.cells) * _points(one) for one in found)
+    each = _BYTES[dtype]
+    stored = sum(len(s.stack.cells) * (_points(s) * (1 + _buffers(s)) + 1) * s.network.parameters * each for s in found)
+    return Estimate(
+        task=task.name,
+        cells=len(cells(task)),
+        stacks=len(found),
+        train_size=size,
+        checkpoints=points,
+        parameters=max(one.network.parameters for one in found),
+        counted=", ".join(sorted({one.network.counted for one in found})),
+        training=training,
+        probes=probes,
+        metrics=by_class,
+        values=round(sum(work.jobs for work in by_class.values())),
+        stack_bytes=max((stack_memory(one, dtype) for one in found), key=lambda parts: sum(parts.values())),
+        stored_bytes=stored,
+        seconds=seconds,
+        hours=sum(walls) / 3600,
+        workers=workers,
+        device=device,
+    )
+
+
+def _in(work: Work, dtype: str) -> Work:
+    """The same in the dtype of training, which is that of all that is not in float64 anyway."""
+    return work if dtype == "float32" else replace(work, flops=0.0, double=work.flops + work.double)
+
+
+def _probes(found: Sequence[StackWork], metrics: Sequence[Measure]) -> dict[str, Work]:
+    read = {name for metric in metrics for name in metric.probes}
+    total: dict[str, Work] = {}
+    for one in found:
+        for name, work in probed(one.stack.cells[0].task, one, read).items():
+            total[name] = total.get(name, Work()) + work
+    return total
+
+
+def _metrics(found: Sequence[StackWork], size: int, metrics: Sequence[Measure]) -> dict[str, Work]:
+    total: dict[str, Work] = {}
+    for one in found:
+        task = one.stack.cells[0].task
+        for metric in metrics:
+            times = len(one.stack.cells) * _measured(task, metric, _points(one))
+            if times:
+                own = metric.cost if metric.name in passes.known() or not metric.probes else "free"
+                work = passes.value(metric.name, own, one.network, size, one.batch) * times
+                total[metric.cost] = total.get(metric.cost, Work()) + work
+    return total
+
+
+def _measured(task: TaskSpec, metric: Measure, points: int) -> int:
+    """At how many checkpoints of a run a metric is measured: where the task asks for all the probes that it reads."""
+    if task.training.optimizer.kind not in metric.optimizers:
+        return 0
+    budgets = [task.training.trajectory if n == "backward" else getattr(task.probes, n) for n in metric.probes]
+    if any(budget is None for budget in budgets):
+        return 0
+    last = "backward" in metric.probes or any(getattr(budget, "at", "all") == "last" for budget in budgets)
+    return 1 if last else points
+
+
+def _points(one: StackWork) -> int:
+    task = one.stack.cells[0].task
+    return len(task.training.checkpoint_steps(task.data.train_size()))
+
+
+def _buffers(one: StackWork) -> int:
+    """Tensors of d numbers that the optimizer keeps; momentum is one of the stack, zero in some cells or not."""
+    optimizers = [cell.task.training.optimizer for cell in one.stack.cells]
+    if isinstance(optimizers[0], AdamW):
+        return 2
+    return int(any(optimizer.momentum > 0 for optimizer in optimizers if not isinstance(optimizer, AdamW)))
+
+
+def stack_memory(one: StackWork, dtype: str = "float32") -> dict[str, int]:
+    """Bytes of a stack in training, by part: what it holds throughout, and what a step adds at most."""
+    number, task = _BYTES[dtype], one.stack.cells[0].task
+    cells, size = len(one.stack.cells), task.data.train_size()
+    each, shape = cells * one.network.parameters * number, task.data.shape()
+    kept = task.training.trajectory
+    vectors = shape.encoding == "vectors"
+    return {
+        "weights": 2 * each,  # and those of one step before
+        "optimizer": _buffers(one) * each,
+        "gradient": each,
+        "trajectory": kept.points * each if kept else 0,
+        "activations": cells * one.batch * one.network.numbers * number,
+        "training set": size * shape.features * (number if vectors else 8),
+    }
+
+
+def recorded_parts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str, Work, float]]:
+    """What a published task took, by part: kind of job, name, the work as counted here, the seconds as recorded.
+
+    Parts are training, each probe, and each class of metrics, whose seconds are `metric_costs` times how often each was
+    measured.
+    """
+    task, costs = TaskSpec.model_validate(provenance["spec"]), provenance["metric_costs"]
+    found, name, seconds = trained(task), provenance["task"], provenance["seconds"]
+    yield "training", f"{name}: training", sum((one.work for one in found), Work()), seconds["training"]
+    measures = published_metrics(provenance)
+    for probe, work in _probes(found, measures).items():
+        if f"probe {probe}" in seconds:
+            yield "probe", f"{name}: probe {probe}", work, seconds[f"probe {probe}"]
+    taken: dict[str, float] = {}
+    for metric in measures:
+        for one in found:
+            times = len(one.stack.cells) * _measured(one.stack.cells[0].task, metric, _points(one))
+            taken[metric.cost] = taken.get(metric.cost, 0.0) + times * costs[metric.name]["seconds"]
+    for cost, work in _metrics(found, task.data.train_size(), measures).items():
+        yield "metric", f"{name}: {cost} metrics", work, taken[cost]
+
+
+def published_metrics(provenance: Mapping[str, Any]) -> list[Measure]:
+    """The metrics of a published task that had a value, as this version knows them; those it does not are left out."""
+    return [metric for metric in known_metrics() if metric.name in provenance["metric_costs"]]
+
+
+def known_metrics(files: Sequence[Any] = (), cost: str = "search") -> list[Measure]:
+    """The metrics that are measured here, up to a class of cost: as `suite.pipeline` chooses them."""
+    from suite.metrics import find_metrics
+    from suite.metrics.registry import COSTS
+
+    allowed = COSTS[: COSTS.index(cost) + 1]
+    return [
+        Measure(name, one.cost, tuple(one.probes), tuple(one.optimizers))
+        for name, one in find_metrics(files).items()
+        if one.cost in allowed or one.trivial or one.origin is not None
+    ]

@@ -1,0 +1,123 @@
+"""What one input costs a network: parameters, floating-point operations, numbers kept, operations launched.
+
+A multiply–add is two operations. Only matrix products are counted, as by torch's own counter, which the tests compare
+with; element-wise work is in `numbers`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+from suite.models.gpt2 import GPT2
+from suite.models.mlp import MLP
+from suite.models.transformer import Transformer
+from suite.spec.base import ModelSpec, Shape
+
+_LOSS = 6
+"""Operations of a loss, forward."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The costs of one network.
+
+    Attributes:
+        parameters: d.
+        forward: floating-point operations of a forward pass of one input.
+        first: those of a layer on the raw inputs, which nothing is differentiated by.
+        numbers: entries of activations that one input leaves behind.
+        operations: tensor operations of a forward pass, however many inputs.
+        counted: how the above was found: `formulas`, or `meta device` for architectures from outside.
+        layers: linear layers, of a perceptron that is trained by hand-written gradients; else 0.
+        features, hidden: sizes of the first layer, if it is on raw vectors: the span of few inputs makes it smaller.
+    """
+
+    parameters: int
+    forward: int
+    first: int
+    numbers: int
+    operations: int
+    counted: str = "formulas"
+    layers: int = 0
+    features: int = 0
+    hidden: int = 0
+
+    @property
+    def gradient(self) -> int:
+        """Operations of a loss's gradient for one input: two products back for each one forward, but to the inputs."""
+        return 3 * self.forward - self.first
+
+    @property
+    def product(self) -> int:
+        """Operations of a Hessian–vector product for one input, the gradient's graph kept: two for each of its own."""
+        return 6 * self.forward - 4 * self.first
+
+    def in_span(self, inputs: int) -> Network:
+        """The same network on the span of so many inputs: its first layer has no more features than they."""
+        if not self.features or inputs >= self.features:
+            return self
+        left_out = (self.features - inputs) * self.hidden
+        return replace(
+            self,
+            parameters=self.parameters - left_out,
+            forward=self.forward - 2 * left_out,
+            first=self.first - 2 * left_out,
+            features=inputs,
+        )
+
+
+def network_of(spec: ModelSpec, shape: Shape) -> Network:
+    """The costs of a spec's network for data of that shape; by formulas, without torch, where there are any."""
+    if type(spec) is MLP:
+        return _perceptron(spec, shape)
+    if type(spec) is Transformer:
+        return _transformer(spec, shape)
+    if type(spec) is GPT2:
+        return _gpt2(spec, shape)
+    return _counted(spec, shape)
+
+
+def _perceptron(spec: MLP, shape: Shape) -> Network:
+    sizes = [shape.features, *spec.widths, shape.outputs]
+    pairs = list(itertools.pairwise(sizes))
+    weights, out = sum(a * b for a, b in pairs), sum(sizes[1:])
+    first, layers = sizes[0] * sizes[1], len(pairs)
+    return Network(
+        weights + (out if spec.bias else 0), 2 * weights, 2 * first, 2 * out, 2 * layers + _LOSS, layers=layers,
+        features=shape.features, hidden=sizes[1],
+    )  # fmt: skip
+
+
+def _transformer(spec: Transformer, shape: Shape) -> Network:
+    width, hidden, length = spec.width, spec.hidden_factor * spec.width, shape.features
+    norm = 2 * width if spec.normalisation == "layer_norm" else 0
+    block = 4 * width**2 + 4 * width + 2 * width * hidden + hidden + width + 2 * norm
+    parameters = (shape.vocabulary + length) * width + spec.layers * block + norm + width * shape.outputs
+    return _decoder(parameters, spec.layers, width, hidden, spec.heads, shape, 34)
+
+
+def _gpt2(spec: GPT2, shape: Shape) -> Network:
+    width, length = spec.width, shape.features
+    parameters = (shape.vocabulary + length) * width + spec.layers * (12 * width**2 + 13 * width) + 2 * width
+    return _decoder(parameters, spec.layers, width, 4 * width, spec.heads, shape, 34)
+
+
+def _decoder(
+    parameters: int, layers: int, width: int, hidden: int, heads: int, shape: Shape, operations: int
+) -> Network:
+    """Blocks of full (masked) attention and a two-layer network, and an output head."""
+    length = shape.features
+    predictions = length if shape.every_position else 1
+    block = length * (4 * width**2 + 2 * width * hidden + 2 * length * width)
+    head = predictions * width * shape.outputs
+    numbers = layers * length * (14 * width + 3 * hidden + 3 * heads * length) + 3 * predictions * shape.outputs
+    return Network(parameters, 2 * (layers * block + head), 0, numbers, layers * operations + 8 + _LOSS)
+
+
+def _counted(spec: ModelSpec, shape: Shape) -> Network:
+    """What has no formula here is run once on the meta device; only then is torch imported."""
+    from suite.estimating.counting import count
+
+    found = count(spec, shape)
+    return Network(found.parameters, found.flops, 0, found.numbers, found.operations + _LOSS, counted="meta device")
