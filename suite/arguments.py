@@ -258,6 +258,7 @@ def estimated(
     yes: bool,
     as_json: bool,
     cells: int | None,
+    metric_limit: float | None,
 ) -> None:
     """Print what tasks ask for and take; nothing is made, and neither data nor networks are loaded.
 
@@ -276,7 +277,7 @@ def estimated(
     known_words(cost, dtype)
     many = workers or (os.cpu_count() or 1 if device.name == "cpu" else 1)
     metrics = known_metrics(tuple(path.resolve() for path in metric or ()), cost)
-    found = [estimate(load_task(file, max_cells(yes)), metrics, device, many, dtype) for file in files]
+    found = [estimate(load_task(file, max_cells(yes)), metrics, device, many, dtype, metric_limit) for file in files]
     if as_json:
         print(to_text(found))
     else:

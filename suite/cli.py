@@ -85,7 +85,8 @@ def run(
 ) -> None:
     """Train, measure, rank and report; does only what is missing."""
     if dry_run:
-        arguments.estimated(arguments.paths(tasks), metric, cost, on, workers, dtype, yes, as_json, cells)
+        files = arguments.paths(tasks)
+        arguments.estimated(files, metric, cost, on, workers, dtype, yes, as_json, cells, metric_limit)
         return
     from suite import pipeline
 
@@ -164,14 +165,14 @@ def leaderboard(
     beside = reports / "claims.yaml"
     file = claims or (beside if beside.exists() else None)
     verdicts = judge(arguments.claims(file, read), read) if file else []
-    place = build.Place(markdown, reports / "figures")
+    place = build.Place(markdown, reports)
     if check:
         drifted = build.check(board, place, verdicts)
         for name in drifted:
             print(f"{name} is not what `suite leaderboard` makes of {results}", file=sys.stderr)
         if drifted:
             raise typer.Exit(1)
-        print(f"{markdown} and {place.figures} are current")
+        print(f"{markdown}, {reports}/figures and {reports}/tables are current")
         return
     for path in build.build(board, PUBLISHED, place, reports / "site", verdicts):
         print(path)

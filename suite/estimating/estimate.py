@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +16,8 @@ from suite.spec.task import TaskSpec
 from suite.spec.training import AdamW
 
 _BYTES = {"float32": 4, "float64": 8}
+_MOST_TIMEOUTS = 3
+"""As `suite.measuring.rounds` has it: a metric that took too long on so many values is not tried on the others."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Estimate:
         stack_bytes: what the largest stack holds while it trains, by part.
         stored_bytes: weights and optimizer states of all checkpoints, on disk.
         seconds: of one worker, by stage; `hours` with `workers` of them at once.
+        too_long: metrics of which a value would take longer than the limit; they are given up after a few.
     """
 
     task: str
@@ -55,12 +60,19 @@ class Estimate:
     stored_bytes: int
     seconds: dict[str, float]
     hours: float
+    too_long: tuple[str, ...]
+    limit: float
     workers: int
     device: Device
 
 
 def estimate(
-    task: TaskSpec, metrics: Sequence[Measure], device: Device, workers: int, dtype: str = "float32"
+    task: TaskSpec,
+    metrics: Sequence[Measure],
+    device: Device,
+    workers: int,
+    dtype: str = "float32",
+    metric_limit: float | None = None,
 ) -> Estimate:
     """Estimate a task: nothing is loaded, allocated or written."""
     found, size = trained(task), task.data.train_size()
@@ -68,10 +80,12 @@ def estimate(
     training = sum((one.work for one in found), Work())
     probes, by_class = _probes(found, metrics), _metrics(found, size, metrics)
     probes, by_class = ({n: _in(w, dtype) for n, w in part.items()} for part in (probes, by_class))
+    limit = metric_limit or task.limits.metric_seconds
+    measuring, too_long = _measuring(found, size, metrics, device, dtype, limit)
     stages = [
         [device.seconds(one.work, "training") for one in found],
         [device.seconds(sum(probes.values(), Work()), "probe")],
-        [device.seconds(sum(by_class.values(), Work()), "metric")],
+        [measuring],
     ]
     seconds = dict(zip(("training", "probes", "metrics"), map(sum, stages), strict=True))
     # stacks are trained side by side, each by one worker: no sooner than the longest
@@ -95,6 +109,8 @@ def estimate(
         stored_bytes=stored,
         seconds=seconds,
         hours=sum(walls) / 3600,
+        too_long=too_long,
+        limit=limit,
         workers=workers,
         device=device,
     )
@@ -115,16 +131,34 @@ def _probes(found: Sequence[StackWork], metrics: Sequence[Measure]) -> dict[str,
 
 
 def _metrics(found: Sequence[StackWork], size: int, metrics: Sequence[Measure]) -> dict[str, Work]:
+    """The work of all values, by class of cost."""
     total: dict[str, Work] = {}
-    for one in found:
-        task = one.stack.cells[0].task
-        for metric in metrics:
-            times = len(one.stack.cells) * _measured(task, metric, _points(one))
-            if times:
-                own = metric.cost if metric.name in passes.known() or not metric.probes else "free"
-                work = passes.value(metric.name, own, one.network, size, one.batch) * times
-                total[metric.cost] = total.get(metric.cost, Work()) + work
+    for metric, work, times in _values(found, size, metrics):
+        total[metric.cost] = total.get(metric.cost, Work()) + work * times
     return total
+
+
+def _values(found: Sequence[StackWork], size: int, metrics: Sequence[Measure]) -> Iterator[tuple[Measure, Work, int]]:
+    """Each metric on each stack: what one value takes, and how many there are."""
+    for one, metric in itertools.product(found, metrics):
+        times = len(one.stack.cells) * _measured(one.stack.cells[0].task, metric, _points(one))
+        if times:
+            own = metric.cost if metric.name in passes.known() or not metric.probes else "free"
+            yield metric, passes.value(metric.name, own, one.network, size, one.batch), times
+
+
+def _measuring(
+    found: Sequence[StackWork], size: int, metrics: Sequence[Measure], device: Device, dtype: str, limit: float
+) -> tuple[float, tuple[str, ...]]:
+    """Seconds of all values within the limit, and the metrics that exceed it: a few attempts of each are counted."""
+    seconds, tried = 0.0, Counter[str]()
+    for metric, work, times in _values(found, size, metrics):
+        each = device.seconds(_in(work, dtype), "metric")
+        attempts = times if each <= limit else min(times, _MOST_TIMEOUTS - tried[metric.name])
+        if each > limit:
+            tried[metric.name] += attempts
+        seconds += min(each, limit) * attempts
+    return seconds, tuple(sorted(tried))
 
 
 def _measured(task: TaskSpec, metric: Measure, points: int) -> int:

@@ -77,6 +77,11 @@ def notes(estimates: Sequence[Estimate]) -> list[str]:
     else:
         lines.append("These hours are ASSUMED, NOT MEASURED: no run on such a device was ever compared with them.")
     for one in estimates:
+        if one.too_long:
+            lines.append(
+                f"{one.task}: these would take longer than {one.limit:g} s on a checkpoint and be given up: "
+                f"{', '.join(one.too_long)}; raise limits.metric_seconds, or leave them out by --cost"
+            )
         held = sum(one.stack_bytes.values())
         if device.memory is not None and held > device.memory:
             lines.append(
@@ -103,6 +108,7 @@ def _plain(one: Estimate, said: list[str]) -> dict[str, Any]:
     plain |= {"probes": {name: _work(work) for name, work in one.probes.items()}}
     plain |= {"metrics": {cost: _work(work) for cost, work in one.metrics.items()}, "values": one.values}
     plain |= {"stack_bytes": one.stack_bytes, "stored_bytes": one.stored_bytes, "seconds": one.seconds}
+    plain |= {"metric_limit": one.limit, "too_long": list(one.too_long)}
     device = {"name": one.device.name, "measured": one.device.measured, "note": one.device.note, "workers": one.workers}
     return plain | {"hours": one.hours, "device": device, "largest_error": WORST if one.device.measured else None,
                     "notes": said}  # fmt: skip

@@ -211,6 +211,20 @@ def test_more_workers_take_less_but_no_less_than_the_longest_stack() -> None:
     assert many.hours == pytest.approx((longest + others / 10_000) / 3600)
 
 
+def test_metrics_beyond_their_limit_are_named_and_given_up_after_three_values() -> None:
+    task, metrics = load_task(ROOT / "tasks/quick/digits-mlp3.yaml"), known_metrics()
+    free = estimate(task, metrics, CPU, 1)
+    assert (free.too_long, free.limit) == ((), 120.0)
+    assert free.seconds["metrics"] == pytest.approx(sum(CPU.seconds(work, "metric") for work in free.metrics.values()))
+    longest = [metric for metric in metrics if metric.name == "local_learning_coefficient"]
+    alone = estimate(task, longest, CPU, 1)
+    each = alone.seconds["metrics"] / alone.values
+    short = estimate(task, longest, CPU, 1, metric_limit=each / 2)
+    assert short.too_long == ("local_learning_coefficient",)
+    assert short.seconds["metrics"] == pytest.approx(3 * each / 2)
+    assert short.metrics == alone.metrics
+
+
 def test_float64_takes_longer() -> None:
     single, double = (estimate(tiny(), (), CPU, 1, dtype) for dtype in ("float32", "float64"))
     assert double.seconds["training"] > single.seconds["training"]
@@ -246,7 +260,7 @@ probes:
 def test_gpt2_is_estimated_without_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUITE_DATA_DIR", str(tmp_path / "nowhere"))
     (tmp_path / "gpt2.yaml").write_text(GPT)
-    code, out, err = suite(tmp_path, "run", "gpt2.yaml", "--dry-run", "--on", "h100", "--json")
+    code, out, err = suite(tmp_path, "run", "gpt2.yaml", "--dry-run", "--on", "h100", "--cost", "search", "--json")
     assert code == 0, err
     (said,) = json.loads(out)
     assert said["parameters"] == 124_439_808
@@ -264,6 +278,7 @@ def test_gpt2_is_estimated_without_its_data(tmp_path: Path, monkeypatch: pytest.
     assert said["device"]["measured"] is False
     assert any("ASSUMED, NOT MEASURED" in note for note in said["notes"])
     assert said["hours"] > 0.1
+    assert any("would take longer than 120 s" in note for note in said["notes"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpt2.yaml"]
 
 
