@@ -72,7 +72,8 @@ def notes(estimates: Sequence[Estimate]) -> list[str]:
         errors = ", ".join(f"× {factor:g} for {stage}" for stage, factor in WORST.items())
         lines.append(
             f"Estimates of recorded runs were off by a factor of at most {max(WORST.values()):g} ({errors}). "
-            "Those runs are of networks of at most 15,000 parameters: far larger ones were never compared."
+            "Those runs are of networks of at most 15,000 parameters: far larger ones were never compared. "
+            "The same task recorded again beside other work has taken up to 1.8 times as long."
         )
     else:
         lines.append("These hours are ASSUMED, NOT MEASURED: no run on such a device was ever compared with them.")

@@ -39,7 +39,7 @@ TIMED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _RANGES = {
     "flops": (5e-12, 5e-10), "double": (1e-11, 1e-9), "eigen": (2e-11, 5e-10), "numbers": (1e-10, 5e-9),
-    "launches": (1e-7, 3e-5), "eager": (1e-6, 1e-4), "training": (1e-2, 1.0), "probe": (1e-4, 0.1),
+    "launches": (1e-7, 3e-5), "eager": (1e-6, 1e-4), "training": (1e-2, 1.0), "probe": (1e-4, 0.3),
     "metric": (1e-4, 0.02),
 }  # fmt: skip
 """Seconds of one of each that a core could take: outside, two constants have stood in for one another."""
