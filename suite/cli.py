@@ -154,7 +154,7 @@ def leaderboard(
         Path | None, typer.Option(help="Claims to give verdicts on; default: claims.yaml beside the results, if any")
     ] = None,
 ) -> None:
-    """Regenerate leaderboard.md, reports/figures and reports/site from the published results."""
+    """Regenerate leaderboard.md, figures, tables and site (in reports/) from the published results."""
     from suite.ranking.claims import judge
     from suite.reporting import build
     from suite.reporting.board import PUBLISHED, read_board

@@ -25,7 +25,7 @@ CLAIM = "sharpness_dimension"
 RATE = "learning_rate"
 """The predictor that every reader asks about first."""
 TRIVIAL, LACKING = "○", "†"
-_SHARED = ("index", "overall")
+_SHARED = ("index", "overall", "claims")
 
 
 @dataclass(frozen=True)

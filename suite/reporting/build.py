@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from suite.errors import BadInput
 from suite.ranking.claims import Verdict
 from suite.reporting.board import PUBLISHED, Board, Origin
-from suite.reporting.claims import rows
+from suite.reporting.claims import CLAIMS_FILE, claims_page, rows
 from suite.reporting.figures import figures
 from suite.reporting.markdown import markdown
 from suite.reporting.site import PATTERNS, claims_table
 from suite.reporting.site import site as pages
+from suite.reporting.task_tables import table_file, task_page
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a leaderboard goes, and the folder of its figures."""
+    """Where a leaderboard goes, and the folder that its figures and tables go into."""
 
     markdown: Path
-    figures: Path
+    reports: Path
 
     @classmethod
     def within(cls, folder: Path) -> Place:
-        """leaderboard.md and its figures' folder, both in this one."""
-        return cls(folder / "leaderboard.md", folder / "figures")
+        """leaderboard.md and the folders of figures and tables, all in this one."""
+        return cls(folder / "leaderboard.md", folder)
+
+    def stale(self, contents: Collection[Path]) -> list[Path]:
+        """The generated files that are there and are none of these."""
+        found = [*self.reports.glob("figures/*.svg"), *self.reports.glob("tables/*.md")]
+        return sorted(set(found) - set(contents))
 
 
 def build(
@@ -39,7 +45,7 @@ def build(
     Args:
         board: what to show.
         origin: what made it from what.
-        place: the leaderboard's file and its figures' folder.
+        place: the leaderboard's file, and the folder of its figures and tables.
         site: a folder for the site.
         verdicts: on claims, to be shown beside the rankings.
 
@@ -52,9 +58,9 @@ def build(
         contents |= {site / name: text for name, text in pages(board, origin, claims).items()}
     for path, content in contents.items():
         write_file(path, content)
-    for folder, pattern in ((place.figures, "*.svg"), *((site, pattern) for pattern in PATTERNS if site)):
-        for stale in set(folder.glob(pattern)) - set(contents):
-            stale.unlink()
+    old = {path for pattern in PATTERNS for path in site.glob(pattern)} - set(contents) if site else set()
+    for stale in {*old, *place.stale(contents)}:
+        stale.unlink()
     return list(contents)
 
 
@@ -62,13 +68,18 @@ def check(board: Board, place: Place, verdicts: Sequence[Verdict] = ()) -> list[
     """The committed files that are not what the results say, without writing anything."""
     contents = _contents(board, PUBLISHED, place, verdicts)
     drifted = [str(path) for path, text in contents.items() if not path.is_file() or path.read_bytes() != text]
-    return drifted + sorted(str(stale) for stale in set(place.figures.glob("*.svg")) - set(contents))
+    return drifted + [str(stale) for stale in place.stale(contents)]
 
 
 def _contents(board: Board, origin: Origin, place: Place, verdicts: Sequence[Verdict]) -> dict[Path, bytes]:
-    relative = Path(os.path.relpath(place.figures, place.markdown.parent)).as_posix()
-    made = {place.markdown: markdown(board, relative, origin, verdicts).encode()}
-    return made | {place.figures / name: svg for name, svg in figures(board).items()}
+    tables = place.reports / "tables"
+    there = Path(os.path.relpath(place.reports, place.markdown.parent)).as_posix()
+    back = Path(os.path.relpath(place.markdown, tables)).as_posix()
+    made = {place.markdown: markdown(board, there, origin, verdicts).encode()}
+    made |= {tables / table_file(task): task_page(task, back).encode() for task in board.tasks}
+    if verdicts:
+        made[tables / CLAIMS_FILE] = claims_page(verdicts, back).encode()
+    return made | {place.reports / "figures" / name: svg for name, svg in figures(board).items()}
 
 
 def write_file(path: Path, content: bytes) -> None:

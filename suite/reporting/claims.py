@@ -22,12 +22,32 @@ claim's side, + for it, − against it. Verdicts are about these tasks and the s
 """
 
 
-def claims_section(verdicts: Sequence[Verdict]) -> str:
-    """The section of leaderboard.md, from `suite.ranking.claims.judge`."""
+CLAIMS_FILE = "claims.md"
+"""The page of all findings, in the folder of tables; no task's page takes that name (`board.slug`)."""
+
+
+def claims_section(verdicts: Sequence[Verdict], details: str) -> str:
+    """The section of leaderboard.md.
+
+    Args:
+        verdicts: from `suite.ranking.claims.judge`.
+        details: the way to the page of `claims_page`.
+    """
     header = ["claim", "verdict", "in small", "figure", "margin", "what would decide it"]
     lines = [[escaped(cell) for cell in _line(row)] for row in rows(verdicts)]
-    parts = ["## Claims\n", _READING, f"{_counted(verdicts)}\n", table(header, lines)]
-    return "\n".join([*parts, *(_details(verdict) for verdict in verdicts)])
+    parts = ["## Claims\n", _READING, f"{_counted(verdicts)} [All findings]({details}).\n", table(header, lines)]
+    return "\n".join(parts)
+
+
+def claims_page(verdicts: Sequence[Verdict], leaderboard: str) -> str:
+    """Everything that was found on every claim.
+
+    Args:
+        verdicts: from `suite.ranking.claims.judge`.
+        leaderboard: the way from the page to leaderboard.md, which says how to read it.
+    """
+    start = f"How verdicts are made and read is in [the leaderboard]({leaderboard}). Generated, never edited by hand.\n"
+    return "\n".join(["# Claims: all findings\n", start, *(_details(verdict) for verdict in verdicts)])
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:

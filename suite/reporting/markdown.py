@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import pandas as pd
 
 from suite.ranking.claims import Verdict
-from suite.ranking.tables import short
 from suite.ranking.task import TaskRanking
-from suite.ranking.trajectory import transitions
 from suite.reporting.board import (
-    LACKING,
     LOCAL,
     PUBLISHED,
-    TRIVIAL,
     Board,
     Origin,
     between,
@@ -24,17 +20,15 @@ from suite.reporting.board import (
     count,
     drawn_from,
     expected_sign,
-    granulated,
     number,
-    ordered,
-    read_sign,
     slug,
     span,
 )
-from suite.reporting.claims import claims_section
-from suite.reporting.details import further, power
+from suite.reporting.claims import CLAIMS_FILE, claims_section
+from suite.reporting.details import power
 from suite.reporting.edge import edge_sentence
 from suite.reporting.markup import escaped, folded, table
+from suite.reporting.task_tables import leading_table, table_file, transition_sentence
 
 _READING = """\
 ## How to read this
@@ -82,9 +76,6 @@ _READING = """\
   is τ without the rule. **ρ** is Spearman's coefficient, with its interval.
 """
 
-_NAMED = 5
-"""Metrics named before a task's table is opened."""
-
 _HOW = {
     PUBLISHED: "`suite run TASK` trains and measures a task anew, `suite publish TASK` writes its results, "
     "`suite leaderboard` makes this page from them (`--check`: fails if it is not current). "
@@ -94,15 +85,16 @@ _HOW = {
 }
 
 
-def markdown(board: Board, figures: str, origin: Origin = PUBLISHED, verdicts: Sequence[Verdict] = ()) -> str:
+def markdown(board: Board, reports: str = ".", origin: Origin = PUBLISHED, verdicts: Sequence[Verdict] = ()) -> str:
     """The text of leaderboard.md.
 
     Args:
         board: what to show.
-        figures: the folder of the figures, relative to the file.
+        reports: the folder that `figures` and `tables` are in, relative to the file.
         origin: what made it from what.
         verdicts: on claims; none: there is no such section.
     """
+    figures, tables = (PurePosixPath(reports) / name for name in ("figures", "tables"))
     parts = [
         "# Leaderboard\n",
         "Which measure predicts the train–test gap? Every metric meets the same networks under the same rules. "
@@ -116,9 +108,9 @@ def markdown(board: Board, figures: str, origin: Origin = PUBLISHED, verdicts: S
         _sensitivity(board),
         power(board),
         f"![Score of every metric with its 95 % interval]({figures}/overall.svg)\n",
-        *([claims_section(verdicts)] if verdicts else []),
+        *([claims_section(verdicts, f"{tables}/{CLAIMS_FILE}")] if verdicts else []),
         _READING,
-        *(_task(task, figures) for task in board.tasks),
+        *(_task(task, str(figures), str(tables)) for task in board.tasks),
         _metrics(board),
         _reproduce(board, origin),
     ]
@@ -172,7 +164,7 @@ def _sensitivity(board: Board) -> str:
     return folded(f"Scores without the inclusion rules{words}", table(header, rows))
 
 
-def _task(task: TaskRanking, figures: str) -> str:
+def _task(task: TaskRanking, figures: str, tables: str) -> str:
     results = task.results
     parts = [
         f"## {escaped(results.title)}\n",
@@ -182,8 +174,9 @@ def _task(task: TaskRanking, figures: str) -> str:
         *([f"{escaped(note)}\n"] if (note := constant_note(task)) else []),
         *([f"**Edge of stability along training.** {said}\n"] if (said := edge_sentence(results)) else []),
         f"![{escaped(results.title)}]({figures}/{slug(results.name)}.svg)\n",
-        *(_target(task, target) for target in results.targets),
-        *([_transitions(task)] if results.kind == "trajectory" else []),
+        *(leading_table(task, target) for target in results.targets),
+        *([transition_sentence(task)] if results.kind == "trajectory" else []),
+        f"[All tables of this task]({tables}/{table_file(task)}).\n",
     ]
     return "\n".join(parts)
 
@@ -198,79 +191,6 @@ def _counted(task: TaskRanking) -> str:
         f"{len(results.runs)} {what} of {results.runs['run_id'].nunique()} runs, {task.left_out} left out "
         f"(rule: {rule}; {diverged} diverged), {drawn_from(task)}"
     )
-
-
-def _target(task: TaskRanking, target: str) -> str:
-    factors = task.results.hyperparameters if task.results.kind == "grid" else []
-    header = [
-        "metric",
-        "score",
-        "sign",
-        "τ",
-        "95 %",
-        "p",
-        "τ all",
-        "ρ",
-        "n",
-        *(["echo of", "Ψ"] if factors else []),
-        *(f"ψ {short(f)}" for f in factors),
-    ]
-    lines = []
-    for row in ordered(task, target):
-        described = task.results.metrics.loc[row["metric"]]
-        failed = f" ({row['failed']} failed)" if row["failed"] else ""
-        mark = (f" {TRIVIAL}" if described["trivial"] else "") + (f" {LACKING}" if row["failed"] else "")
-        echo = ", ".join(short(factor) for factor in task.echoes(row["metric"], target)) if factors else ""
-        mean = [echo, f"{number(row['Psi'])} {span(row['Psi_low'], row['Psi_high'])}".strip()] if factors else []
-        lines.append(
-            [f"{escaped(described['title'])}{mark}", number(row["score"]), read_sign(row),
-             number(row["tau"]), span(row["low"], row["high"]), chance(row["p_holm"]),
-             number(row["tau_all"]), f"{number(row['rho'])} {span(row['rho_low'], row['rho_high'])}".strip(),
-             f"{row['n']}{failed}", *mean, *(granulated(row, f) for f in factors)]
-        )  # fmt: skip
-    summary = f"All {len(lines)} metrics against the {target.replace('_', ' ')}"
-    text = f"**Target: {target.replace('_', ' ')}.** {_best(task, target)}\n\n{folded(summary, table(header, lines))}"
-    return f"{text}\n{further(task, target)}" if factors and task.scored else text
-
-
-def _transitions(task: TaskRanking) -> str:
-    """When metrics change, against when test accuracy jumps; those that change in some run."""
-    found = transitions(task.results)
-    if found.empty or not found["grokked"].max():
-        return "**Transitions**: test accuracy jumps in no run.\n"
-    length = float(task.results.runs["step"].max())
-    quiet, grokked = int(found["quiet"].max()), int(found["grokked"].max())
-    seen = found[found["runs"] > 0].sort_values(["runs", "lead"], ascending=False, kind="stable")
-    header = ["metric", f"runs of {grokked}", "lead, steps", "95 %", f"false alarms in {quiet} quiet runs"]
-    rows = [
-        [escaped(task.results.metrics.at[row["metric"], "title"]), str(row["runs"]), number(row["lead"], 0),
-         _told_apart(row, length), "–" if pd.isna(row["false_alarms"]) else f"{row['false_alarms']:.0%}"]
-        for row in seen.to_dict("records")
-    ]  # fmt: skip
-    summary = f"Transitions: when {len(rows)} metrics change, before (+) or after (−) test accuracy jumps"
-    return folded(summary, table(header, rows))
-
-
-def _told_apart(row: dict[Hashable, Any], length: float) -> str:
-    """The interval of a lead, where it is narrower than a run is long."""
-    return span(row["low"], row["high"], 0) if row["high"] - row["low"] < length else "cannot be told"
-
-
-def _best(task: TaskRanking, target: str) -> str:
-    """The leading metrics of a target and its best trivial predictor, in a sentence."""
-    metrics = task.results.metrics
-    rows = [row for row in ordered(task, target) if not pd.isna(row["score"])]
-    real = [row for row in rows if not metrics.at[row["metric"], "trivial"]][:_NAMED]
-    trivial = [row for row in rows if metrics.at[row["metric"], "trivial"]][:1]
-
-    def named(row: dict[str, Any]) -> str:
-        return f"{escaped(metrics.at[row['metric'], 'title'])} {number(row['score'])}"
-
-    parts = [
-        f"Best: {'; '.join(map(named, real))}." if real else "",
-        *(f"Best trivial predictor: {named(row)}." for row in trivial),
-    ]
-    return " ".join(filter(None, parts))
 
 
 def _metrics(board: Board) -> str:

@@ -45,8 +45,8 @@ def browser() -> Iterator[Browser]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         _missing("playwright is not installed")
-    path = shutil.which("chromium") or "/usr/bin/chromium"
-    if not Path(path).exists():
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
         _missing("there is no Chromium on this machine")
     with sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=path, args=ARGUMENTS)

@@ -15,6 +15,7 @@ from suite.reporting.board import CLAIM, PUBLISHED, read_board, slug
 from suite.reporting.build import Place, build, check
 from suite.reporting.figures import figures
 from suite.reporting.markdown import markdown
+from suite.reporting.task_tables import leading_table, task_page
 from tests.ranking.made_up import made_up
 
 
@@ -28,7 +29,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_same_results_same_bytes(place: Path, tmp_path: Path) -> None:
     again = build(read_board(place / "results"), PUBLISHED, Place.within(tmp_path), tmp_path / "site")
-    assert len(again) == 1 + 3 + 1 + 2 + 7 + 4  # leaderboard, figures, index, tasks, metrics, assets
+    # leaderboard, tables, figures, index, tasks, metrics, assets
+    assert len(again) == 1 + 2 + 3 + 1 + 2 + 7 + 4
     for path in again:
         first = place / path.relative_to(tmp_path)
         assert path.read_bytes() == first.read_bytes(), path.name
@@ -55,8 +57,9 @@ def test_the_page_says_what_a_reader_needs(place: Path) -> None:
     assert "yes" in first
     assert "3 left out" in text
     assert "Control: a predictor that reads the gaps themselves through noise" in text
-    assert "**Target: loss gap.** Best: Oracle" in text
-    assert "Best trivial predictor: Rate" in text
+    assert "**Target: loss gap**.\n\n| metric | score |" in text
+    assert "[All tables of this task](tables/a--grid.md)." in text
+    assert "**Transitions**: test accuracy jumps in no run." in text
     assert "figures/overall.svg" in text
     assert "| 4 (11 failed) |" in text
     assert "intervals from 2 settings: few" in text
@@ -111,7 +114,7 @@ def test_a_sentence_says_how_many_networks_were_beyond_the_edge(place: Path, tmp
     rows = ["t0,0,1,0.5", "t0,3,3,1.5", "t1,0,1,0.5", "t1,3,3,1.5", "t1,7,1,0.5", "t2,0,1,1", "t3,0,,"]
     text = "\n".join(["run_id,step,sharpness,edge_ratio", *rows])
     (tmp_path / "b/trajectory/edge.csv").write_text(text)
-    grid, trajectory = markdown(read_board(tmp_path), "figures").split("## Made")[1:]
+    grid, trajectory = markdown(read_board(tmp_path)).split("## Made")[1:]
     assert "Edge of stability along" not in grid
     said = "exceeded 1 at some recorded step of training in 2 of 3 networks, and at the last one in 1."
     assert said in trajectory
@@ -152,6 +155,10 @@ def test_claims_beside_the_results_are_judged_and_shown(place: Path, tmp_path: P
         leaderboard(False, *arguments)
     assert (tmp_path / "leaderboard.md").read_text() == text
     assert "## Claims" not in (place / "leaderboard.md").read_text()
+    findings = (tmp_path / "reports/tables/claims.md").read_text()
+    assert "[All findings](reports/tables/claims.md)" in text
+    assert "[the leaderboard](../../leaderboard.md)" in findings
+    assert "oracle-is-good: The oracle &lt;knows&gt;." in findings
 
 
 def test_words_from_outside_are_escaped(place: Path) -> None:
@@ -171,9 +178,7 @@ def test_figures_are_xml_and_links_lead_somewhere(place: Path) -> None:
 def test_unwritable_place_is_bad_input(place: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="cannot be written"):
-        build(
-            read_board(place / "results"), PUBLISHED, Place(tmp_path / "file" / "leaderboard.md", tmp_path / "figures")
-        )
+        build(read_board(place / "results"), PUBLISHED, Place.within(tmp_path / "file"))
 
 
 def test_of_very_many_metrics_the_best_are_shown_and_the_rest_folded_away(
@@ -181,12 +186,12 @@ def test_of_very_many_metrics_the_best_are_shown_and_the_rest_folded_away(
 ) -> None:
     board = read_board(place / "results")
     assert board.unshown == 0
-    assert "<summary>All" not in markdown(board, "figures").split("## How")[0]
+    assert "<summary>All" not in markdown(board).split("## How")[0]
     monkeypatch.setattr("suite.reporting.board.MOST", 1)
     assert [name for name in board.leaders.index if not board.leaders.at[name, "trivial"]] == ["oracle"]
     assert set(board.overall.index[board.overall["trivial"].astype(bool)]) <= set(board.leaders.index)
     assert board.unshown == int(board.overall["score"].notna().sum()) - len(board.leaders) > 0
-    top = markdown(board, "figures").split("## How")[0]
+    top = markdown(board).split("## How")[0]
     assert f"<summary>All {len(board.overall)} metrics</summary>" in top
 
 
@@ -197,8 +202,21 @@ def test_a_reader_who_knows_nothing_finds_the_answer_first(place: Path) -> None:
     assert "corrected for their number, are 4: Oracle; Parts: a; Parts: b; Lucky." in text
 
 
+def test_of_many_metrics_a_task_shows_the_leading_and_its_page_all(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suite.reporting.task_tables._LEADING", 1)
+    (task,) = (task for task in read_board(place / "results").tasks if task.results.kind == "grid")
+    text = leading_table(task, "loss_gap")
+    assert "**Target: loss gap**, the 2 leading of 7 metrics." in text
+    assert [line.split("|")[1].strip() for line in text.splitlines()[4:]] == ["Oracle", "Rate ○"]
+    page = task_page(task, "../leaderboard.md")
+    assert "## All 7 metrics against the loss gap" in page
+    assert "Wrong way" in page
+
+
 def test_what_a_metric_knows_beyond_the_hyperparameters_is_told_of_grids(place: Path) -> None:
-    grid, trajectory = (place / "leaderboard.md").read_text().split("## Made")[1:]
+    grid, trajectory = ((place / f"tables/{name}.md").read_text() for name in ("a--grid", "b--trajectory"))
     beyond = grid.split("Beyond the hyperparameters: the loss gap")[1].split("</details>")[0]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in beyond.splitlines() if line.startswith("|")]
     rows = {line[0]: line for line in lines}

@@ -265,7 +265,7 @@ def test_an_optimizer_without_an_edge_has_no_chart_of_it(tmp_path: Path) -> None
     (tmp_path / "a/grid/edge.csv").write_text("run_id,step,sharpness,edge_ratio\nr0,0,1.5,\n")
     board = read_board(tmp_path, ["a/grid"])
     assert "edge" not in _task_data(Sheet(board, board.tasks[0]))["charts"]
-    assert "there is no edge ratio: the optimizer has none." in markdown(board, "figures")
+    assert "there is no edge ratio: the optimizer has none." in markdown(board)
 
 
 def test_costs_are_with_and_without_probes(place: Path) -> None:
