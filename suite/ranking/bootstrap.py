@@ -37,7 +37,7 @@ def clusters(points: pd.DataFrame, hyperparameters: list[str]) -> tuple[Numbers,
 
     What is drawn are settings like these. Where learning rate and batch size move metric and gap much more than
     anything else does, five values of each say less of other values than 25 settings seem to: intervals of 95 % then
-    hold the τ over all values 85 % of the time (the tests simulate it), and too often that of these very values.
+    hold the τ over all values 84 % of the time (the tests simulate it), and too often that of these very values.
 
     Args:
         points: one row per run.

@@ -212,7 +212,13 @@ def _metrics(path: Path) -> pd.DataFrame:
     good = isinstance(content, list) and all(isinstance(m, dict) and all(k in m for k in _METRIC) for m in content)
     if not good or not content:
         raise BadInput(f"{path}: a list of metrics with {', '.join(_METRIC)} is meant; publish the task again")
+    content = [metric | {"title": _line(metric["title"])} for metric in content]
     return pd.DataFrame(content).set_index("name").sort_index()
+
+
+def _line(title: object) -> str:
+    """A title in one line that can be printed: charts are programs, which some invisible characters would end."""
+    return "".join(character for character in " ".join(str(title).split()) if character.isprintable())
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:

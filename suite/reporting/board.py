@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from suite.ranking.chances import TAIL
 from suite.ranking.control import NOISE, control
+from suite.ranking.evidence import least_chance
 from suite.ranking.leaderboard import averaged, rank_overall, score_on
 from suite.ranking.tables import read_results
 from suite.ranking.task import TaskRanking, rank_task
@@ -96,8 +98,11 @@ class Board:
             if not (task.scored and task.has_values(name)):
                 continue
             found = averaged([score_on(task, name)], [task.clusters], (-1.0, 1.0))
-            if not found["low"] > 0:
-                fails.append(f"{task.results.name} ({number(found['score'])} {span(found['low'], found['high'])})")
+            few = least_chance(task.clusters, task.results.kind == "trajectory") > TAIL
+            if few or not found["low"] > 0:
+                said = f"{number(found['score'])} {span(found['low'], found['high'])}"
+                said += f", but of {task.clusters} settings only" if few else ""
+                fails.append(f"{task.results.name} ({said})")
         if not fails:
             return "It is certainly above 0 on every task that it has values on."
         return f"It is not certainly above 0 on {', '.join(fails)}."

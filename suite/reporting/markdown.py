@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from suite.ranking.claims import Verdict
+from suite.ranking.tables import TaskResults
 from suite.ranking.task import TaskRanking
 from suite.reporting.board import (
     LOCAL,
@@ -27,7 +28,7 @@ from suite.reporting.board import (
 from suite.reporting.claims import CLAIMS_FILE, claims_section
 from suite.reporting.details import power
 from suite.reporting.edge import edge_sentence
-from suite.reporting.markup import escaped, folded, table
+from suite.reporting.markup import code, escaped, folded, table
 from suite.reporting.task_tables import leading_table, table_file, transition_sentence
 
 _READING = """\
@@ -168,8 +169,8 @@ def _task(task: TaskRanking, figures: str, tables: str) -> str:
     results = task.results
     parts = [
         f"## {escaped(results.title)}\n",
-        f"`{results.name}` · {results.provenance.get('parameters', '?'):,} parameters · {_counted(task)}\n",
-        " ".join(str(results.provenance.get("description", "")).split()) + "\n",
+        f"`{results.name}` · {_parameters(results)} parameters · {_counted(task)}\n",
+        escaped(results.provenance.get("description", "")) + "\n",
         *([f"**Not ranked**: {task.why_unscored}.\n"] if not task.scored else []),
         *([f"{escaped(note)}\n"] if (note := constant_note(task)) else []),
         *([f"**Edge of stability along training.** {said}\n"] if (said := edge_sentence(results)) else []),
@@ -179,6 +180,11 @@ def _task(task: TaskRanking, figures: str, tables: str) -> str:
         f"[All tables of this task]({tables}/{table_file(task)}).\n",
     ]
     return "\n".join(parts)
+
+
+def _parameters(results: TaskResults) -> str:
+    count = results.provenance.get("parameters")
+    return f"{count:,}" if isinstance(count, int) else "?"
 
 
 def _counted(task: TaskRanking) -> str:
@@ -195,7 +201,7 @@ def _counted(task: TaskRanking) -> str:
 
 def _metrics(board: Board) -> str:
     rows = [
-        [f"`{name}`", escaped(row["title"]), expected_sign(row), escaped(row["source"])]
+        [code(name), escaped(row["title"]), expected_sign(row), escaped(row["source"])]
         for name, row in board.overall.sort_index().iterrows()
     ]
     reading = (

@@ -19,7 +19,12 @@ def folded(summary: str, text: str) -> str:
 
 def escaped(text: object) -> str:
     """Words from outside (titles, sources) must not break a table or smuggle markup in."""
-    plain = " ".join(str(text).split())
-    for character in "\\`*_[]<>|":
+    plain = " ".join(str(text).split()).replace("&", "&amp;")
+    for character in "\\`*_[]<>|~$":
         plain = plain.replace(character, f"\\{character}")
     return plain
+
+
+def code(name: object) -> str:
+    """A name as code; characters that would end the code or a table's cell are left out."""
+    return f"`{' '.join(str(name).split()).replace('`', '').replace('|', '')}`"

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from suite.ranking.chances import TAIL
+from suite.ranking.evidence import least_chance
 from suite.ranking.tables import short
 from suite.ranking.task import TaskRanking
 from suite.ranking.trajectory import transitions
@@ -124,10 +126,12 @@ def transition_sentence(task: TaskRanking) -> str:
     if found.empty or not found["grokked"].max():
         return "**Transitions**: test accuracy jumps in no run.\n"
     grokked, quiet = int(found["grokked"].max()), int(found["quiet"].max())
-    first = [row for row in found.to_dict("records") if row["low"] > 0]
-    late = [row for row in found.to_dict("records") if row["high"] < 0]
+    said = f"**Transitions**: test accuracy jumps in {grokked} of {grokked + quiet} runs"
+    if least_chance(task.clusters, within=True) > TAIL:
+        return f"{said}; {task.clusters} settings are too few to say which metrics change before it.\n"
+    told = found[found["runs"] > 0]
+    first, late = int((told["low"] > 0).sum()), int((told["high"] < 0).sum())
     return (
-        f"**Transitions**: test accuracy jumps in {grokked} of {grokked + quiet} runs. {len(first)} metrics certainly "
-        f"change before it (each by itself), {len(late)} after it; the tables have all leads, with intervals and false "
-        "alarms.\n"
+        f"{said}. Of {len(told)} metrics that change, {first} do so before it and {late} after it, each by its own "
+        f"95 % interval (by chance about {TAIL * len(told):.0f} each).\n"
     )

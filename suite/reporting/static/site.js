@@ -68,11 +68,11 @@
     if (part && typeof part === "object") {
       return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, key === "description" ? told(value, words) : fill(value, words)]));
     }
-    return typeof part === "string" ? words[part] ?? part : part;
+    return typeof part === "string" ? Object.hasOwn(words, part) ? words[part] : part : part;
   }
 
   /** A sentence with the titles of what was chosen in it. */
-  const told = (sentence, words) => sentence.replace(/@\w+ title/g, (word) => words[word] ?? word);
+  const told = (sentence, words) => sentence.replace(/@\w+ title/g, (word) => Object.hasOwn(words, word) ? words[word] : word);
 
   function chosen(section) {
     const words = {};
