@@ -170,11 +170,11 @@ def gauss_newton_traces(problem: Problem, weights: Tensor, split: Split) -> tupl
     exact = outputs <= _OUTPUTS
     generator = torch.Generator().manual_seed(seed_of("probe output vectors", len(split), *shape))
     count = outputs if exact else _VECTORS
-    units = torch.eye(outputs, dtype=weights.dtype, device=weights.device).view(outputs, *shape)
     one = _trace_of_one(problem, weights)
     traces = []
     for piece in _pieces(split, _at_once(problem, count)):
-        if exact:
+        if exact:  # a language model's unit vectors would be terabytes
+            units = torch.eye(outputs, dtype=weights.dtype, device=weights.device).view(outputs, *shape)
             traces.append(vmap(one, (0, None))(piece.inputs, units))
         else:
             signs = torch.randint(2, (len(piece), count, *shape), generator=generator).to(weights) * 2 - 1
