@@ -67,7 +67,7 @@ def test_the_published_claims_load_and_are_unique() -> None:
         (["jiang-pac-bayes-flatness", "andriushchenko-adaptive-sharpness-no-predictor",
           "kwon-adaptive-beats-plain", "tan-ph-dimensions-confounded", "andreeva-lifetime-sums-and-magnitude",
           "ours-sd-knows-more-than-batch-size", "ours-sd-beats-trivial"], ["mnist/mlp3", "mnist/mlp5"],
-         ["pac_bayes_flatness", "all", "adaptive_average_sharpness", "adaptive_sam_sharpness", "ph_dimension_backward",
+         ["pac_bayes_flatness", "adaptive_average_sharpness", "adaptive_sam_sharpness", "ph_dimension_backward",
           "lifetime_sum_backward", "sharpness_dimension", "sharpness_dimension"]),
     ],
 )  # fmt: skip
