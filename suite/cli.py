@@ -149,7 +149,13 @@ def rank(
 def leaderboard(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail on drift")] = False,
     results: Annotated[Path, typer.Option(help="The published results")] = RESULTS,
-    markdown: Annotated[Path, typer.Option(help="The leaderboard to write")] = Path("leaderboard.md"),
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="The leaderboard to write; default: leaderboard.md, of other results beside their folder"),
+    ] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="Where figures, tables and site go; default: beside the results' folder")
+    ] = None,
     claims: Annotated[
         Path | None, typer.Option(help="Claims to give verdicts on; default: claims.yaml beside the results, if any")
     ] = None,
@@ -159,23 +165,23 @@ def leaderboard(
     from suite.reporting import build
     from suite.reporting.board import PUBLISHED, read_board
 
-    reports = results.parent
+    beside = results.parent
     board = read_board(results)
     read = [task.results for task in board.tasks]
-    beside = reports / "claims.yaml"
-    file = claims or (beside if beside.exists() else None)
+    file = claims or (beside / "claims.yaml" if (beside / "claims.yaml").exists() else None)
     verdicts = judge(arguments.claims(file, read), read) if file else []
-    place = build.Place(markdown, reports)
+    page = markdown or (Path("leaderboard.md") if results == RESULTS else beside / "leaderboard.md")
+    place = build.Place(page, reports or beside)
     if check:
         drifted = build.check(board, place, verdicts)
         for name in drifted:
             print(f"{name} is not what `suite leaderboard` makes of {results}", file=sys.stderr)
         if drifted:
             raise typer.Exit(1)
-        print(f"{markdown}, {reports}/figures and {reports}/tables are current")
+        print(f"{page}, {place.reports}/figures and {place.reports}/tables are current")
         return
-    for path in build.build(board, PUBLISHED, place, reports / "site", verdicts):
-        print(path)
+    written = build.build(board, PUBLISHED, place, place.reports / "site", verdicts)
+    print(f"{page}, and in {place.reports}: figures, tables and site/index.html ({len(written)} files)")
 
 
 @app.command()

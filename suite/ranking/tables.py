@@ -123,6 +123,8 @@ def read_results(root: Path, tasks: Sequence[str] | None = None) -> list[TaskRes
         BadInput: there are none, or a file is missing or malformed (named, with line and column where there are any).
     """
     folders = sorted(path.parent for path in root.rglob("provenance.json"))
+    if lost := sorted({path.parent for path in root.rglob("runs.csv")} - set(folders)):
+        raise BadInput(f"{lost[0]}: results without provenance.json; publish the task again, or remove the folder")
     if not folders:
         raise BadInput(f"{root}: no results; make some with `suite run`, publish them with `suite publish`")
     if tasks is not None:
@@ -225,7 +227,9 @@ def _table(path: Path, columns: list[str]) -> pd.DataFrame:
     """A CSV file as text, its numbers made numbers: by Python, which reads back every float as it was written."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors and name the line
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); publish the task again") from None
+    except ValueError as error:  # pandas' parser errors are ValueErrors and name the line
         raise BadInput(f"{path}: {' '.join(str(error).split())}; publish the task again") from None
     if missing := [name for name in columns if name not in table]:
         raise BadInput(f"{path}:1: columns {', '.join(missing)} are missing; publish the task again")

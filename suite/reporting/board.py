@@ -71,10 +71,9 @@ class Board:
         real = table[~table["trivial"].astype(bool)]
         if real.empty:
             return ""
-        lacking = [t.results.name for t in self.tasks if t.scored and pd.isna(real.iloc[0][t.results.name])]
-        without = f", without a value on {', '.join(lacking)}" if lacking else ""
         words = [
-            f"Of {len(real)} metrics the best is {_told(real.iloc[0])}{without}.",
+            f"Of {len(real)} metrics the best is {_told(real.iloc[0])}.",
+            self._how_surely(str(real.index[0])),
             self._where_it_fails(str(real.index[0])),
             self._without_the_rule(str(real.index[0])),
         ]
@@ -91,21 +90,36 @@ class Board:
         words.append(f"Related to the gap beyond chance, corrected for their number, are {len(found)}{named}.")
         return " ".join(filter(None, words))
 
+    def _how_surely(self, name: str) -> str:
+        """Who is above the best metric, and how many cannot be told apart from it."""
+        row, table = self.row(name), self.overall
+        above = int(table["trivial"].astype(bool)[: table.index.get_loc(name)].sum())
+        alike = int((table["group"] == row["group"]).sum()) - 1
+        parts = []
+        if above:
+            parts.append(f"{above} trivial predictor{'s' if above > 1 else ''} score{'' if above > 1 else 's'} higher")
+        if alike and not pd.isna(row["group"]):
+            parts.append(
+                f"{alike} others cannot be told apart from it (ranks {between(row['rank_low'], row['rank_high'])})"
+            )
+        return f"{'; '.join(parts)}." if parts else ""
+
     def _where_it_fails(self, name: str) -> str:
-        """The tasks on which a metric's score cannot be told from 0, or is below."""
-        fails = []
+        """The score on each task; which are not above 0 by their own intervals, or of too few settings to say."""
+        told, fails = [], []
         for task in self.tasks:
-            if not (task.scored and task.has_values(name)):
+            if not task.scored:
+                continue
+            if not task.has_values(name):
+                told.append(f"no value on {task.results.name}")
                 continue
             found = averaged([score_on(task, name)], [task.clusters], (-1.0, 1.0))
+            told.append(f"{number(found['score'])} {span(found['low'], found['high'])} on {task.results.name}")
             few = least_chance(task.clusters, task.results.kind == "trajectory") > TAIL
             if few or not found["low"] > 0:
-                said = f"{number(found['score'])} {span(found['low'], found['high'])}"
-                said += f", but of {task.clusters} settings only" if few else ""
-                fails.append(f"{task.results.name} ({said})")
-        if not fails:
-            return "It is certainly above 0 on every task that it has values on."
-        return f"It is not certainly above 0 on {', '.join(fails)}."
+                fails.append(task.results.name + (f" ({task.clusters} settings are too few)" if few else ""))
+        failing = f" It cannot be told from chance on {', '.join(fails)}." if fails else ""
+        return f"Task by task: {'; '.join(told)}.{failing}"
 
     def _against_rate(self, name: str, count: int) -> str:
         """Whether the best of so many metrics beats the learning rate."""

@@ -39,9 +39,9 @@ _READING = """\
   orders them the wrong way round. Tasks weigh equally, and so do a task's targets.
 - **Failures**: a pair of networks of which one was tried and has no value counts as ordered the wrong way round, so no
   metric ever gains by failing: a value fewer never raises a score. A metric that failed on all of a task scores −1
-  there, also where it is not defined for such networks. Where the task asks for no probe that it reads, nothing was
-  tried: – is shown, and 0 counts in the mean. A metric with values missing is marked †; without any value it has no
-  rank.
+  there. Where a metric says that it is not for such networks, or the task asks for no probe that it reads, nothing was
+  tried: – is shown, and 0 counts in the mean, as for a metric that knows nothing. A metric with values missing is
+  marked †; without any value it has no rank.
 - **A task's tables** are in the order of their first column: score = sign × τ, failed pairs ordered wrongly (see
   Failures). τ is shown as it is, over the networks with a value: with sign −, the metric is expected to be large where
   the gap is small, and a negative τ is good.
@@ -68,8 +68,9 @@ _READING = """\
   again). **Ranks**: where a metric came in 95 % of the resamples.
 - **Echo of**: with that hyperparameter held fixed (pairs of networks that share it), nothing certain is left of the
   metric's τ: it may know no more than the hyperparameter does.
-- **Transitions**: where one change of level explains a metric along a run, how many steps before (+) test accuracy
-  jumps, and how often it does so where test accuracy never jumps (false alarms).
+- **Transitions**: test accuracy *jumps* in a run where two levels, the second higher by at least 0.3, explain it better
+  than a straight line; a climb may be as smooth as that allows. Where one change of level explains a metric along the
+  run, how many steps before (+) that it lies, and how often it does so where test accuracy never jumps (false alarms).
 - **ψ** is the granulated Kendall coefficient (Jiang et al. 2019): only that hyperparameter varies; in parentheses, over
   how many settings of the others it is the mean. **Ψ** is the mean of ψ over hyperparameters.
 - **Trajectory tasks**: τ within each run over its checkpoints, then the mean over runs.

@@ -34,6 +34,7 @@ class Facts:
     definition: list[str]
     details: dict[str, str]
     tasks: list[OnTask]
+    untried: list[str]
 
     @property
     def file(self) -> str:
@@ -98,7 +99,13 @@ def _facts(board: Board, sources: list[_Source], name: str) -> Facts:
         [] if definition == "–" else _paragraphs(definition),
         {word: _told(told, key) for word, key in _DETAILS.items()},
         [_on(source, name) for source in here],
+        [source.task.results.name for source in sources if not _tried(source, name)],
     )
+
+
+def _tried(source: _Source, name: str) -> bool:
+    """Whether there is anything of the metric on the task, failures included."""
+    return name in source.described and (source.task.has_values(name) or bool(_failures(source, name)))
 
 
 _DETAILS = {

@@ -122,7 +122,7 @@ def test_a_sentence_says_how_many_networks_were_beyond_the_edge(place: Path, tmp
 
 def test_no_results_leave_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no results"):
-        leaderboard(False, tmp_path / "reports/results", tmp_path / "leaderboard.md", None)
+        leaderboard(False, tmp_path / "reports/results", tmp_path / "leaderboard.md", None, None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,7 +140,7 @@ def test_claims_beside_the_results_are_judged_and_shown(place: Path, tmp_path: P
       - {metric: oracle, statistic: tau, above: 0}
 """
     claims.write_text(written)
-    arguments = (tmp_path / "reports/results", tmp_path / "leaderboard.md", None)
+    arguments = (tmp_path / "reports/results", tmp_path / "leaderboard.md", None, None)
     leaderboard(False, *arguments)
     leaderboard(True, *arguments)
     text, page = (tmp_path / "leaderboard.md").read_text(), (tmp_path / "reports/site/index.html").read_text()
@@ -195,9 +195,30 @@ def test_of_very_many_metrics_the_best_are_shown_and_the_rest_folded_away(
     assert f"<summary>All {len(board.overall)} metrics</summary>" in top
 
 
+def test_other_results_never_touch_the_published_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made_up(tmp_path / "mine/results")
+    leaderboard(False, Path("mine/results"), None, None, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert (tmp_path / "mine/leaderboard.md").exists()
+    leaderboard(False, Path("mine/results"), Path("aside/board.md"), Path("aside"), None)
+    assert {path.name for path in (tmp_path / "aside").iterdir()} == {"board.md", "figures", "tables", "site"}
+
+
+def test_results_that_have_lost_their_provenance_are_an_error(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    (tmp_path / "a/grid/provenance.json").unlink()
+    with pytest.raises(BadInput, match=r"a/grid: results without provenance.json"):
+        read_board(tmp_path)
+
+
 def test_a_reader_who_knows_nothing_finds_the_answer_first(place: Path) -> None:
     text = (place / "leaderboard.md").read_text().split("| # |")[0]
     assert "Of 6 metrics the best is Oracle (" in text
+    assert "Task by task: +1.00 [+1.00, +1.00] on a/grid; +1.00 [+1.00, +1.00] on b/trajectory." in text.replace(
+        "\\", ""
+    )
+    assert "It cannot be told from chance on b/trajectory (2 settings are too few)." in text
     assert "3 certainly beat the best trivial predictor, Rate (" in text
     assert "corrected for their number, are 4: Oracle; Parts: a; Parts: b; Lucky." in text
 
