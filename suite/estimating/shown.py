@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from suite.estimating.devices import WORST
+from suite.estimating.devices import LOADED, WORST
 from suite.estimating.estimate import Estimate
 from suite.estimating.work import Work
 from suite.reporting.listing import print_rows
@@ -71,9 +71,9 @@ def notes(estimates: Sequence[Estimate]) -> list[str]:
     if device.measured:
         errors = ", ".join(f"× {factor:g} for {stage}" for stage, factor in WORST.items())
         lines.append(
-            f"Estimates of recorded runs were off by a factor of at most {max(WORST.values()):g} ({errors}). "
+            f"Estimates of the quick suite as recorded were off by at most × {max(WORST.values()):g} ({errors}). "
             "Those runs are of networks of at most 15,000 parameters: far larger ones were never compared. "
-            "The same task recorded again beside other work has taken up to 1.8 times as long."
+            f"The same task recorded again beside other work has taken up to {LOADED:g} times as long."
         )
     else:
         lines.append("These hours are ASSUMED, NOT MEASURED: no run on such a device was ever compared with them.")

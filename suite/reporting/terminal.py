@@ -63,8 +63,8 @@ def _notes(board: Board) -> list[str]:
         )
     if board.overall["lacking"].any():
         notes.append(
-            f"{LACKING} values are missing: those pairs of networks count as ordered wrongly, a task of failures as −1, "
-            "a task that it was not tried on as 0"
+            f"{LACKING} values are missing: those pairs of networks count as ordered wrongly, a task of failures as "
+            "−1, a task that it was not tried on as 0"
         )
     if few := [f"{t.clusters} {t.drawn} in {t.results.name}" for t in board.tasks if t.scored and t.clusters < FEW]:
         notes.append(f"Read the intervals as rough: there are only {', '.join(few)}")
