@@ -207,13 +207,15 @@ def list_claims(
     """What the published results say of the claims in reports/claims.yaml: supported, refuted or undecided."""
     from suite.ranking.claims import judge
     from suite.ranking.tables import read_results
-    from suite.reporting.claims import records, rows
+    from suite.reporting.claims import counted, records, rows
+    from suite.reporting.terminal import print_claims
 
     read = read_results(results)
     verdicts = judge(arguments.claims(file, read), read)
-    shown = records(verdicts) if as_json else rows(verdicts)
-    prose = ("verdict", "in_small", "figure", "margin", "claim", "source", "decide")
-    arguments.table("Claims", shown, as_json, prose=prose, spare=("source", "decide", "claim", "margin", "figure"))
+    if as_json:
+        arguments.table("Claims", records(verdicts), as_json)
+        return
+    print_claims(arguments.console(), counted(verdicts), rows(verdicts))
 
 
 @app.command()

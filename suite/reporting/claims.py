@@ -35,7 +35,7 @@ def claims_section(verdicts: Sequence[Verdict], details: str) -> str:
     """
     header = ["claim", "verdict", "in small", "figure", "margin", "what would decide it"]
     lines = [[escaped(cell) for cell in _line(row)] for row in rows(verdicts)]
-    parts = ["## Claims\n", _READING, f"{_counted(verdicts)} [All findings]({details}).\n", table(header, lines)]
+    parts = ["## Claims\n", _READING, f"{counted(verdicts)} [All findings]({details}).\n", table(header, lines)]
     return "\n".join(parts)
 
 
@@ -133,7 +133,7 @@ def _margin(finding: Finding) -> str:
     return f"{told}{against}"
 
 
-def _counted(verdicts: Sequence[Verdict]) -> str:
+def counted(verdicts: Sequence[Verdict]) -> str:
     """How many claims have which verdict."""
     counts = {word: sum(v.of.verdict == word for v in verdicts) for word in (SUPPORTED, "refuted", UNDECIDED)}
     said = ", ".join(f"{count} {word}" for word, count in counts.items())

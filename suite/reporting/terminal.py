@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +26,26 @@ def print_leaderboard(console: Console, board: Board) -> None:
         for note in _notes(board):
             _say(console, note)
         _say(console, f"In short: {board.in_short}" if board.in_short else "")
+
+
+def print_claims(console: Console, counted: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """Every claim with its verdict, what it hangs on and what would decide it; all of it in a terminal of any width.
+
+    Args:
+        console: where.
+        counted: how many have which verdict (`suite.reporting.claims.counted`).
+        rows: from `suite.reporting.claims.rows`.
+    """
+    for row in rows:
+        console.print(Text.assemble((row["id"], "bold"), f": {row['claim']} ", (f"({row['source']})", "dim")))
+        small = f"   In small: {row['in_small']}." if row["in_small"] != "–" else ""
+        told = [f"{row['verdict']}.{small}"]
+        told += [f"{row['figure']}; margin {row['margin']}."] if row["figure"] != "–" else []
+        told += [f"What would decide it: {row['decide']}."] if row["decide"] != "–" else []
+        for text in told:
+            console.print(Padding(Text(text), (0, 0, 0, 4)), highlight=False)
+        console.print()
+    _say(console, counted)
 
 
 def _table(board: Board, shape: tuple[str, ...]) -> Table:
