@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from suite.errors import BadInput
 from suite.ranking import bootstrap
 from suite.ranking.correlation import Vector, count_pairs, draw_kendall, pair_signs
+from suite.ranking.evidence import least_chance
 from suite.ranking.groups import Scored
 from suite.ranking.groups import compare as compare_paired
 from suite.ranking.leaderboard import averaged, score_on
@@ -40,7 +42,11 @@ NOTHING = Estimate(UNDEFINED, UNDEFINED, UNDEFINED)
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """A paired difference A − B. `p` is two-sided: below 0.05 where, and only where, the interval leaves 0 out."""
+    """A paired difference A − B.
+
+    `p` is two-sided: below 0.05 only where the interval leaves 0 out, and wherever it does unless there are too few
+    settings for that (`evidence.least_chance`).
+    """
 
     p: float
 
@@ -245,7 +251,23 @@ def _difference(rankings: Sequence[TaskRanking], a: str, b: str) -> Difference:
     row = averaged(apart, clusters, _DIFFERENCE)
     values = np.array([[x.value, y.value] for x, y in pairs])
     scored = Scored(values, [np.array([x.replicates, y.replicates]) for x, y in pairs], clusters)
-    return Difference(row["score"], row["low"], row["high"], float(compare_paired(scored)(0, np.array([1]))[0]))
+    p = float(compare_paired(scored)(0, np.array([1]))[0])
+    # of the tasks together: each is permuted by itself
+    least = min(1.0, 2 * prod(_least(ranking, (a, b)) for ranking in rankings))
+    return Difference(row["score"], row["low"], row["high"], p if np.isnan(p) else max(p, least))
+
+
+def _least(ranking: TaskRanking, names: tuple[str, str]) -> float:
+    """The least one-sided p-value of a task: of the settings (runs) at which the metrics were tried, the fewer."""
+    results = ranking.results
+    kept = results.included.to_numpy()
+    points = results.runs[kept]
+    runs = points.drop_duplicates("run_id")
+    own = pd.Series(bootstrap.clusters(runs, results.hyperparameters)[0], runs["run_id"].to_numpy())
+    numbers, tried = own.reindex(points["run_id"]).to_numpy(), results.tried()[:, kept]
+    rows = [tried[results.metrics.index.get_loc(name)] for name in names if name in results.metrics.index]
+    k = min((len(np.unique(numbers[row])) for row in rows), default=ranking.clusters)
+    return least_chance(k, results.kind == "trajectory")
 
 
 def alike(results: TaskResults, frame: pd.DataFrame, a: str, b: str) -> tuple[Estimate, int]:

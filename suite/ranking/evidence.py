@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import factorial
+from math import factorial, prod
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from suite.ranking import bootstrap
-from suite.ranking.bootstrap import Spread, mean_spread, spread
-from suite.ranking.correlation import Draws, Pairs, Vector, count_pairs, defined_mean, draw_kendall
+from suite.ranking.bootstrap import Spread, mean_spread, setting_numbers, spread
+from suite.ranking.correlation import Draws, Numbers, Pairs, Vector, count_pairs, defined_mean, draw_kendall
 from suite.ranking.granulated import draw_granulated, other_settings
 from suite.ranking.partial import draw_partial, same_level
 from suite.ranking.tables import TaskResults
 from suite.ranking.trajectory import JUMP, Change, change_point
 from suite.ranking.within import Run, mean_over_runs, run_taus, runs_of
 
+Rows = NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Sampled:
-    """A statistic, its bootstrap replicates from k clusters, and of how many networks it is; NaN where undefined.
+    """A statistic with its bootstrap replicates; NaN where undefined.
 
-    `least`: the least p-value that so few clusters can have (`least_chance`).
+    Attributes:
+        value, replicates: over the networks that have a value.
+        k: how many settings (runs) have one.
+        n: how many networks (checkpoints) have one.
+        least: the least p-value that so few can have (`least_chance`, `least_within`).
+        missing: how many more were tried and have none.
+        bounds: the same with every pair that lacks a value ordered against it, and for it; None: not known.
     """
 
     value: float
@@ -31,6 +42,8 @@ class Sampled:
     k: int
     n: int
     least: float
+    missing: int = 0
+    bounds: tuple[Sampled, Sampled] | None = None
 
     @property
     def spread(self) -> Spread:
@@ -41,7 +54,7 @@ class Sampled:
         """The difference; `paired`: replicate by replicate, of the same resamples; else the two are independent."""
         difference = self.value - other.value
         if paired:
-            return difference, spread(self.replicates - other.replicates, self.k)
+            return difference, spread(self.replicates - other.replicates, min(self.k, other.k))
         both = mean_spread([self.spread, other.spread])
         return difference, Spread(4 * both.variance, both.freedom)
 
@@ -53,6 +66,15 @@ def least_chance(k: int, within: bool) -> float:
     agree by chance one time in sixteen, and Student's t, which sees no scatter then, would call that certain.
     """
     return 0.5**k if within else 1 / factorial(min(k, 100))
+
+
+def least_within(sizes: Sequence[int]) -> float:
+    """The least p-value where settings change places within groups alone: the product of 1 / m! over their sizes.
+
+    Of pairs of settings that share all but one hyperparameter, four agree by chance one time in sixteen, though there
+    are eight settings.
+    """
+    return prod(least_chance(size, within=False) for size in sizes)
 
 
 class Evidence:
@@ -77,6 +99,8 @@ class Evidence:
         self._points = points
         self._numbers, self.drawn = bootstrap.clusters(points, results.hyperparameters)
         self.k = int(self._numbers.max(initial=-1)) + 1
+        own = pd.Series(self._numbers, points["run_id"].to_numpy())
+        self.numbers: Numbers = own.reindex(self.frame["run_id"]).to_numpy() if self.within else self._numbers
         counts = bootstrap.cluster_counts(np.arange(self.k), resamples, bootstrap.generator(results.name))
         self._counts = np.vstack([np.ones((1, self.k)), counts]) if self.k else np.zeros((1 + resamples, 0))
 
@@ -88,6 +112,20 @@ class Evidence:
     def has(self, metric: str) -> bool:
         """Whether the metric has a value among the networks."""
         return metric in self.metrics and bool(np.isfinite(self.frame[metric].to_numpy(float)).any())
+
+    def tried(self, metric: str) -> Rows:
+        """At which networks (checkpoints) the metric was asked for a value."""
+        asked: Rows = self.known(metric) | self._tried[self.metrics.index(metric)]
+        return asked
+
+    def known(self, metric: str) -> Rows:
+        """At which networks (checkpoints) it has one."""
+        found: Rows = np.isfinite(self.frame[metric].to_numpy(float))
+        return found
+
+    def lacking(self, metric: str) -> Rows:
+        """At which it was asked for one and has none."""
+        return self.tried(metric) & ~self.known(metric)
 
     def chosen(self, names: str | list[str]) -> list[str]:
         """The metrics of a set that have a value here.
@@ -113,48 +151,68 @@ class Evidence:
             values = np.where(read[1] > read[0], draws[1, t], draws[0, t])
         else:
             values = draws[0 if self.results.sign(metric) > 0 else 1, t]
-        return self._sampled(values, metric)
+        n, tried = int(self.known(metric).sum()), self.numbers[self.tried(metric)]
+        return self._sampled(values, tried, n)
 
     def tau(self, metric: str, target: str) -> Sampled:
         """Kendall's τ-b; on trajectory tasks within runs, the mean over them."""
-        return self._sampled(self._draws.tau[self.metrics.index(metric), self.results.targets.index(target)], metric)
+        m, t = self.metrics.index(metric), self.results.targets.index(target)
+        known = self.known(metric)
+        settings = self._numbers[np.isfinite(self._each_run.tau[:, m, t])] if self.within else self.numbers[known]
+        made = self._sampled(self._draws.tau[m, t], settings, int(known.sum()))
+        return self._bounded(made, metric, target)
 
     def psi(self, metric: str, target: str, hyperparameter: str) -> Sampled:
         """Granulated τ: only this hyperparameter varies."""
-        x, y = self._column(metric), self._column(target)
-        groups = other_settings(self.frame, list(self.results.provenance["factors"]), self.factor(hyperparameter))
+        x, y, vary = self._column(metric), self._column(target), self.factor(hyperparameter)
+        groups = other_settings(self.frame, list(self.results.provenance["factors"]), vary)
         draws, _ = draw_granulated(x, y, groups, self._counts[:, self._numbers])
-        return self._sampled(draws[0, 0], metric)
+        fixed = setting_numbers(self.frame, [name for name in self.results.hyperparameters if name != vary])
+        known, counted = self.known(metric), np.zeros(len(self.frame), dtype=bool)
+        for rows in groups:
+            own = rows[known[rows]]
+            counted[own] = len(own) > 1 and np.ptp(y[0, own]) > 0
+        least = self._least_within(fixed[counted], self.numbers[counted])
+        made = self._sampled(draws[0, 0], self.numbers[counted], int(known.sum()), least)
+        return replace(made, missing=int(self.lacking(metric).sum()))
 
     def mean_psi(self, metric: str, target: str) -> Sampled:
-        """Ψ: the mean of ψ over the hyperparameters that have one."""
+        """Ψ: the mean of ψ over the hyperparameters that have one.
+
+        Its least p-value is the greatest of theirs: it takes the chance of one ψ for that of all.
+        """
         parts = [self.psi(metric, target, name) for name in self.results.hyperparameters]
         known = [part for part in parts if np.isfinite(part.value)]
         if not known:
-            return parts[0]
+            return parts[0] if parts else self._none
         mean = np.mean([part.replicates for part in known], axis=0)
-        return replace(known[0], value=float(np.mean([part.value for part in known])), replicates=mean)
+        k, least = min(part.k for part in known), max(part.least for part in known)
+        return replace(
+            known[0], value=float(np.mean([part.value for part in known])), replicates=mean, k=k, least=least
+        )
 
     def partial(self, metric: str, target: str, hyperparameter: str) -> Sampled:
         """τ-b over pairs of networks that share the hyperparameter's value."""
+        level = self.frame[self.factor(hyperparameter)]
         pairs = count_pairs(self._column(metric), self._column(target), self._numbers)
-        shared = same_level(pairs, self._numbers, self.frame[self.factor(hyperparameter)])
-        return self._sampled(draw_partial(pairs, self._counts, shared)[0, 0], metric)
+        draws = draw_partial(pairs, self._counts, same_level(pairs, self._numbers, level))[0, 0]
+        known = self.known(metric)
+        codes = np.asarray(pd.factorize(level, use_na_sentinel=False)[0])
+        least = self._least_within(codes[known], self.numbers[known])
+        made = self._sampled(draws, self.numbers[known], int(known.sum()), least)
+        return self._bounded(made, metric, target, level)
 
     def agreement(self, metric: str, other: str) -> Sampled:
         """τ-b of a metric with another metric in place of the gap, where both have values."""
-        both = np.isfinite(self.frame[[metric, other]].to_numpy(float)).all(1)
-        if self.within:
-            runs = runs_of(self.frame[both], [metric], [other], np.ones((1, int(both.sum())), dtype=bool))
-            return self._of_runs(self.frame[both], run_taus(runs).tau[:, 0, 0], metric) if runs else self._none
-        numbers = self._numbers[both]
-        x, y = self._column(metric)[:, both], self._column(other)[:, both]
-        kept, renumbered = np.unique(numbers, return_inverse=True)
-        if not len(kept):
+        both = self.known(metric) & self.known(other)
+        draws, settings = self._against(metric, other, both)
+        if draws is None:
             return self._none
-        draws = draw_kendall(count_pairs(x, y, renumbered), self._counts[:, kept])
-        k = len(kept)
-        return Sampled(float(draws.tau[0, 0, 0]), draws.tau[0, 0, 1:], k, int(both.sum()), least_chance(k, False))
+        made = self._sampled(draws.tau[0, 0], settings, int(both.sum()))
+        if not (self.lacking(other) & self.tried(metric)).any():
+            return self._bounded(made, metric, other, rows=self.tried(metric) & self.known(other))
+        asked = self.tried(metric) & self.tried(other)
+        return replace(made, missing=int((asked & ~both).sum()))
 
     def factor(self, hyperparameter: str) -> str:
         """The whole name of a hyperparameter that is named by its last words; KeyError where there is none."""
@@ -170,11 +228,14 @@ class Evidence:
         means = [float(defined_mean(taus[self._numbers == number])) for number in range(self.k)]
         return np.array(means)
 
-    def jumps(self) -> list[tuple[pd.DataFrame, Change]]:
-        """The runs that grok (`trajectory.JUMP`), each with the change of its test accuracy."""
+    def jumps(self) -> list[tuple[int, pd.DataFrame, Change]]:
+        """The runs that grok (`trajectory.JUMP`): the setting, the rows, and the change of the test accuracy."""
         parts = [part.sort_values("step") for _, part in self.frame.groupby("run_id", sort=False)]
-        found = [(part, change_of(part, "test_accuracy")) for part in parts]
-        return [(part, jump) for part, jump in found if jump is not None and jump.rise >= JUMP]
+        found = [
+            (int(number), part, change_of(part, "test_accuracy"))
+            for number, part in zip(self._numbers, parts, strict=True)
+        ]
+        return [(number, part, jump) for number, part, jump in found if jump is not None and jump.rise >= JUMP]
 
     def errors(self, metric: str) -> Vector:
         """The standard error of each network's value; 0 where it has none."""
@@ -205,12 +266,47 @@ class Evidence:
 
     @property
     def _none(self) -> Sampled:
-        return Sampled(float("nan"), np.full(len(self._counts) - 1, np.nan), self.k, 0, self.least)
+        return Sampled(float("nan"), np.full(len(self._counts) - 1, np.nan), 0, 0, 1.0)
 
-    def _of_runs(self, frame: pd.DataFrame, taus: Vector, metric: str) -> Sampled:
-        kept = self._points["run_id"].isin(frame["run_id"]).to_numpy()
-        draws = mean_over_runs(taus, self._counts[:, self._numbers[kept]])
-        return self._sampled(draws, metric)
+    def _against(
+        self, metric: str, other: str, rows: Rows, level: pd.Series[Any] | None = None
+    ) -> tuple[Draws | None, Numbers]:
+        """τ of a metric with a column, and what it scores, over some rows; the settings (runs) that it has a τ of.
+
+        Args:
+            metric: its name; where it has no value it counts as tried.
+            other: a gap or another metric, that has a value at all of these rows.
+            rows: which.
+            level: only pairs that share it; None: all.
+        """
+        frame, numbers = self.frame[rows], self.numbers[rows]
+        if frame.empty:
+            return None, numbers
+        if self.within:
+            each = run_taus(runs_of(frame, [metric], [other], np.ones((1, len(frame)), dtype=bool)))
+            points = self._points["run_id"].isin(frame["run_id"]).to_numpy()
+            counts, own = self._counts[:, self._numbers[points]], self._numbers[points]
+            made = Draws(mean_over_runs(each.tau, counts), mean_over_runs(each.scores, counts))
+            return made, own[np.isfinite(each.tau[:, 0, 0])]
+        kept, renumbered = np.unique(numbers, return_inverse=True)
+        x, y = (frame[[name]].to_numpy(float).T for name in (metric, other))
+        pairs = count_pairs(x, y, renumbered)
+        chosen = None if level is None else same_level(pairs, renumbered, level[rows])
+        return draw_kendall(pairs, self._counts[:, kept], chosen), numbers
+
+    def _bounded(
+        self, made: Sampled, metric: str, other: str, level: pd.Series[Any] | None = None, rows: Rows | None = None
+    ) -> Sampled:
+        """The same with its bounds, where values are missing that were tried (`correlation.worst_tau`)."""
+        rows = self.tried(metric) if rows is None else rows
+        missing = int((rows & ~self.known(metric)).sum())
+        if not missing:
+            return made
+        draws, _ = self._against(metric, other, rows, level)
+        assert draws is not None  # some rows are
+        ends = draws.scores[0, 0, 0], -draws.scores[1, 0, 0]
+        low, high = (replace(made, value=float(end[0]), replicates=end[1:]) for end in ends)
+        return replace(made, missing=missing, bounds=(low, high))
 
     def _columns(self, names: list[str]) -> Vector:
         return self.frame[names].to_numpy(float).T
@@ -218,9 +314,16 @@ class Evidence:
     def _column(self, name: str) -> Vector:
         return self._columns([name])
 
-    def _sampled(self, draws: Vector, metric: str) -> Sampled:
-        n = int(np.isfinite(self.frame[metric].to_numpy(float)).sum())
-        return Sampled(float(draws[0]), draws[1:], self.k, n, self.least)
+    def _sampled(self, draws: Vector, settings: Numbers, n: int, least: float | None = None) -> Sampled:
+        """A statistic of the settings (runs) with these numbers, which may repeat, and of n networks."""
+        k = len(np.unique(settings))
+        return Sampled(float(draws[0]), draws[1:], k, n, least_chance(k, self.within) if least is None else least)
+
+    @staticmethod
+    def _least_within(groups: Numbers, settings: Numbers) -> float:
+        """`least_within` of rows that are of these groups and settings."""
+        sizes = pd.DataFrame({"group": groups, "setting": settings}).groupby("group")["setting"].nunique()
+        return least_within([int(size) for size in sizes])
 
 
 def change_of(part: pd.DataFrame, name: str) -> Change | None:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import norm
 
-from suite.ranking.bootstrap import interval
-from suite.ranking.chances import (
-    LEAST_NETWORKS,
-    TAIL,
-    Chances,
-    chances,
-    count_networks,
-    deviation,
-    every,
-    margins,
-    more_variable,
-    some,
-    transition_share,
-)
-from suite.ranking.correlation import Vector
+from suite.ranking.chances import TAIL, Chances, every, some
+from suite.ranking.comparisons import Comparison, compare, compare_worst
 from suite.ranking.evidence import Evidence, Sampled, least_chance
 from suite.ranking.significance import holm
 from suite.ranking.wording import listed, words
@@ -33,27 +20,9 @@ if TYPE_CHECKING:
 
 FREE = ("agreement", "transition", "cells")
 """Statistics that have nothing to do with the gap."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A metric's statistic against a number or a rival.
-
-    Attributes:
-        metric: its name.
-        rival: the other metric's; empty where a number is compared with.
-        value, low, high: the metric's statistic and its 95 % interval; of `instability` with a rival the same.
-        effect: how far it is on the claim's side: `above` is the p-value for the claim, `below` against it.
-        n: networks (checkpoints of them) with a value.
-    """
-
-    metric: str
-    rival: str
-    value: float
-    low: float
-    high: float
-    effect: Chances
-    n: int
+_TOLD = 3
+"""Metrics of which missing values are told."""
+_TOO_FEW = "are too few, by chance alone they agree too often"
 
 
 @dataclass(frozen=True)
@@ -71,6 +40,7 @@ class Finding:
         unit: what the evidence is counted in: settings, runs, networks.
         problem: why it cannot be answered, or not whole; empty where it can.
         remedy: what would change that.
+        brief: the test in fewer words, which counts long lists.
     """
 
     test: str
@@ -84,6 +54,7 @@ class Finding:
     unit: str = "settings"
     problem: str = ""
     remedy: str = ""
+    brief: str = ""
 
     @property
     def outcome(self) -> str:
@@ -100,12 +71,13 @@ def find(test: ClaimTest, task: str, evidence: Evidence, target: str) -> Finding
         evidence: its results.
         target: the gap; "" for statistics that have nothing to do with it.
     """
-    empty = Finding(words(test), task, target, unit=_unit(test, evidence))
+    empty = Finding(words(test), task, target, unit=_unit(test, evidence), brief=words(test, brief=True))
     metrics, rivals, problem = _who(test, evidence, target)
     if not metrics or not rivals:
         return replace(empty, problem=problem, remedy=_measure(task))
-    compared = [[_compare(test, evidence, target, metric, rival) for rival in rivals] for metric in metrics]
-    return _together(_enough(empty, test, [evidence]), test, compared, problem, _measure(task) if problem else "")
+    compared = [[compare(test, evidence, target, metric, rival) for rival in rivals] for metric in metrics]
+    remedy = _measure(task) if problem else ""
+    return _together(_enough(empty, test, [evidence]), test, compared, problem, remedy, _candidate(test, [evidence]))
 
 
 def find_worst(test: ClaimTest, parts: dict[str, Evidence], target: str) -> Finding:
@@ -113,7 +85,7 @@ def find_worst(test: ClaimTest, parts: dict[str, Evidence], target: str) -> Find
 
     min A > min B if some task's B lies below A on every task. Tasks are independent of one another.
     """
-    empty = Finding(words(test), f"worst of {', '.join(parts)}", target)
+    empty = Finding(words(test), f"worst of {', '.join(parts)}", target, brief=words(test, brief=True))
     problems, found = [], []
     for task, evidence in parts.items():
         metrics, rivals, problem = _who(test, evidence, target)
@@ -124,23 +96,32 @@ def find_worst(test: ClaimTest, parts: dict[str, Evidence], target: str) -> Find
     problem = "; ".join(problems)
     if not metrics or not rivals:
         return replace(empty, problem=problem or "no rival has values on all of them", remedy=_measure("these tasks"))
-    compared = [[_worst(test, [*parts.values()], target, metric, rival) for rival in rivals] for metric in metrics]
+    compared = [
+        [compare_worst(test, [*parts.values()], target, metric, rival) for rival in rivals] for metric in metrics
+    ]
     empty = _enough(empty, test, [*parts.values()])
-    return _together(empty, test, compared, problem, _measure("these tasks") if problem else "")
+    remedy = _measure("these tasks") if problem else ""
+    return _together(empty, test, compared, problem, remedy, _candidate(test, [*parts.values()]))
+
+
+def _candidate(test: ClaimTest, parts: Sequence[Evidence]) -> bool:
+    """Whether `some` metric of a list, of which nothing is known, may be the one that is claimed."""
+    return isinstance(test.some, list) and any(not part.has(name) for name in test.some for part in parts)
 
 
 def _enough(empty: Finding, test: ClaimTest, parts: Sequence[Evidence]) -> Finding:
     """The same, with a problem where there are too few settings for any p-value to be low enough."""
     few = [part for part in parts if part.k and part.least >= TAIL]
-    if not few or test.statistic in ("instability", "transition", "cells"):
+    if not few or test.statistic in ("transition", "cells"):
         return empty
-    needed = next(k for k in range(few[0].k, 10) if least_chance(k, few[0].within) < TAIL)
-    told = f"{few[0].k} {few[0].drawn} are too few, by chance alone they agree too often"
+    needed = next(k for k in range(10) if least_chance(k, few[0].within) < TAIL)
+    told = f"{few[0].k} {few[0].drawn} {_TOO_FEW}"
     return replace(empty, problem=told, remedy=f"at least {needed} {few[0].drawn} of {few[0].results.name}")
 
 
 def _unit(test: ClaimTest, evidence: Evidence) -> str:
-    return {"transition": "grokking runs", "cells": "networks"}.get(test.statistic, evidence.drawn)
+    special = {"transition": f"grokking {evidence.drawn}", "cells": "networks"}
+    return special.get(test.statistic, evidence.drawn)
 
 
 def _measure(task: str) -> str:
@@ -172,124 +153,10 @@ def _same(one: Sampled, other: Sampled) -> bool:
     return one.value == other.value and np.array_equal(one.replicates, other.replicates, equal_nan=True)
 
 
-def _compare(test: ClaimTest, evidence: Evidence, target: str, metric: str, rival: str) -> Comparison:
-    special: dict[str, Callable[[], Comparison]] = {
-        "instability": lambda: _instability(test, evidence, target, metric, rival),
-        "transition": lambda: _transition(test, evidence, metric),
-        "cells": lambda: _cells(test, evidence, metric),
-        "worst_psi": lambda: _worst_psi(test, evidence, target, metric),
-    }
-    if test.statistic in special:
-        return special[test.statistic]()
-    own = _statistic(test, evidence, target, metric)
-    if rival:
-        difference, known = own.minus(_statistic(test, evidence, target, rival), paired=True)
-        return _made(metric, rival, own, chances(difference, known, own.k, own.least))
-    return _made(metric, "", own, _sided(test, lambda x: chances(own.value - x, own.spread, own.k, own.least)))
-
-
-def _statistic(test: ClaimTest, evidence: Evidence, target: str, metric: str) -> Sampled:
-    if test.statistic == "agreement":
-        return evidence.agreement(metric, str(test.other))
-    if test.statistic in ("psi", "partial"):
-        made = evidence.psi if test.statistic == "psi" else evidence.partial
-        return made(metric, target, str(test.hyperparameter))
-    return {"score": evidence.score, "tau": evidence.tau, "Psi": evidence.mean_psi}[test.statistic](metric, target)
-
-
-def _made(metric: str, rival: str, own: Sampled, effect: Chances) -> Comparison:
-    low, high = interval(own.value, own.spread)
-    return Comparison(metric, rival, own.value, low, high, effect, own.n)
-
-
-def mirrored(one: Chances) -> Chances:
-    """The same of the quantity with the other sign."""
-    return Chances(-one.value, -one.high, -one.low, one.below, one.above, one.k)
-
-
-def _sided(test: ClaimTest, against: Callable[[float], Chances]) -> Chances:
-    """The effect of a comparison with a number (or two), towards the claim's side."""
-    if test.above is not None:
-        return against(test.above)
-    if test.below is not None:
-        return mirrored(against(test.below))
-    assert test.between is not None  # a test has one comparison
-    sides = [against(test.between[0]), mirrored(against(test.between[1]))]
-    nearer = min(sides, key=lambda side: side.value)
-    ends = np.array([side.above for side in sides]), np.array([side.below for side in sides])
-    return replace(nearer, above=every(ends[0]), below=some(ends[1]))
-
-
-def _instability(test: ClaimTest, evidence: Evidence, target: str, metric: str, rival: str) -> Comparison:
-    own = evidence.setting_taus(metric, target)
-    alone = deviation(own, 0.0)
-    n = int(np.isfinite(evidence.frame[metric].to_numpy(float)).sum())
-    if rival:
-        effect = more_variable(own, evidence.setting_taus(rival, target))
-    else:
-        effect = _sided(test, lambda x: deviation(own, x))
-    return Comparison(metric, rival, alone.value, alone.low, alone.high, effect, n)
-
-
-def _transition(test: ClaimTest, evidence: Evidence, metric: str) -> Comparison:
-    change, near = str(test.change), float(test.near or 0.0)  # a transition has both
-    share = transition_share(evidence, metric, change, near, 0.0)
-    effect = _sided(test, lambda x: transition_share(evidence, metric, change, near, x))
-    return Comparison(metric, "", share.value, share.low, share.high, effect, share.k)
-
-
-def _cells(test: ClaimTest, evidence: Evidence, metric: str) -> Comparison:
-    """The share of networks in which it holds; `effect` is that share's distance from 1, with the p-values of `all`."""
-    assert test.where is not None  # cells have it
-    meets = _beyond(evidence, test.where.metric, test.where.above, test.where.below)[0] < TAIL
-    counted = count_networks(evidence, meets, *_beyond(evidence, metric, test.above, test.below))
-    share = counted.holds / counted.n if counted.n else float("nan")
-    supports = counted.supports if counted.n >= LEAST_NETWORKS else 1.0
-    effect = Chances(share - 1, counted.low - 1, counted.high - 1, supports, counted.refutes, counted.n)
-    return Comparison(metric, "", share, counted.low, counted.high, effect, counted.n)
-
-
-def _beyond(evidence: Evidence, metric: str, above: float | None, below: float | None) -> tuple[Vector, Vector]:
-    return margins(evidence, metric, 1 if above is not None else -1, above if above is not None else below or 0.0)
-
-
-def _worst_psi(test: ClaimTest, evidence: Evidence, target: str, metric: str) -> Comparison:
-    """The least sign · ψ: above a number if all are, below it if some is."""
-    sign = evidence.results.sign(metric)
-    found = []
-    for name in evidence.results.hyperparameters:
-        psi = evidence.psi(metric, target, name)
-        if np.isfinite(psi.value):
-            found.append(replace(psi, value=sign * psi.value, replicates=sign * psi.replicates))
-    if not found:
-        nothing = Chances(float("nan"), float("nan"), float("nan"), 1.0, 1.0, evidence.k)
-        return Comparison(metric, "", float("nan"), float("nan"), float("nan"), nothing, 0)
-    effects = [_sided(test, lambda x, psi=psi: chances(psi.value - x, psi.spread, psi.k, psi.least)) for psi in found]  # type: ignore[misc]
-    least = int(np.argmin([psi.value for psi in found]))
-    above, below = np.array([e.above for e in effects]), np.array([e.below for e in effects])
-    ends = (every(above), some(below)) if test.above is not None else (some(above), every(below))
-    return _made(metric, "", found[least], replace(effects[least], above=ends[0], below=ends[1]))
-
-
-def _worst(test: ClaimTest, parts: Sequence[Evidence], target: str, metric: str, rival: str) -> Comparison:
-    own = [_statistic(test, evidence, target, metric) for evidence in parts]
-    others = [_statistic(test, evidence, target, rival) for evidence in parts]
-    pairs = [[_pair(a, b, i == j) for j, b in enumerate(others)] for i, a in enumerate(own)]
-    above = np.array([[pair.above for pair in row] for row in pairs])  # own task × rival's task
-    below = np.array([[pair.below for pair in row] for row in pairs])
-    i = int(np.argmin([one.value for one in own]))
-    j = int(np.argmin([one.value for one in others]))
-    effect = replace(pairs[i][j], above=some(above.max(0)), below=some(below.max(1)))
-    return _made(metric, rival, own[i], effect)
-
-
-def _pair(a: Sampled, b: Sampled, paired: bool) -> Chances:
-    difference, known = a.minus(b, paired)
-    return chances(difference, known, min(a.k, b.k), max(a.least, b.least))
-
-
-def _together(empty: Finding, test: ClaimTest, compared: list[list[Comparison]], problem: str, remedy: str) -> Finding:
-    """Comparisons `metrics × rivals` as one finding."""
+def _together(
+    empty: Finding, test: ClaimTest, compared: list[list[Comparison]], problem: str, remedy: str, candidate: bool
+) -> Finding:
+    """Comparisons `metrics × rivals` as one finding; `candidate`: there is a further metric, that may do it."""
     flat = tuple(comparison for row in compared for comparison in row)
     above = np.array([[c.effect.above for c in row] for row in compared])
     below = np.array([[c.effect.below for c in row] for row in compared])
@@ -300,16 +167,47 @@ def _together(empty: Finding, test: ClaimTest, compared: list[list[Comparison]],
         hardest = int(np.argmax(above.min(0)))
         shown = compared[int(best[hardest])][hardest]
         supports, refutes = every(np.array([some(column) for column in above.T])), some(below.max(0))
-    undefined = [c for c in flat if np.isnan(c.effect.low)]
+        refutes = 1.0 if candidate else refutes
     problem, remedy = problem or empty.problem, remedy or empty.remedy
-    if undefined and not problem:
-        problem, remedy = _why_undefined(test, undefined[0]), remedy or f"more {empty.unit}"
+    if not problem and supports >= TAIL:
+        problem, remedy = _why_open(empty, test, flat)
     certain = holm(below.ravel()) < TAIL
     lost = tuple(dict.fromkeys((c.rival or c.metric) for c, sure in zip(flat, certain, strict=True) if sure))
     return replace(
         empty, shown=shown, comparisons=flat, supports=1.0 if problem else supports, refutes=refutes,
         lost=lost if test.some is None else (), problem=problem, remedy=remedy,
     )  # fmt: skip
+
+
+def _why_open(empty: Finding, test: ClaimTest, flat: Sequence[Comparison]) -> tuple[str, str]:
+    """What stands in the way of comparisons that do not hold, and what would change it; empty where nothing does."""
+    if missing := dict.fromkeys(c.missing for c in flat if c.missing):
+        more = f"; and {len(missing) - _TOLD} more like these" if len(missing) > _TOLD else ""
+        told = "; ".join([*missing][:_TOLD]) + more
+        return told, f"the missing values of {_names(missing)}{' and others' if more else ''} on {empty.task}"
+    if lost := [c for c in flat if np.isnan(c.effect.low)]:
+        return _why_undefined(test, lost[0]), f"more {empty.unit}"
+    few = [c for c in flat if c.effect.least >= TAIL]
+    if not few:
+        return "", ""
+    if test.statistic in ("psi", "Psi", "worst_psi", "partial"):
+        told = f"the settings that share {_shared(test)} {_TOO_FEW}"
+        return told, f"more settings of {empty.task} that share {_shared(test)}"
+    own = f" with a value of {few[0].metric}" if test.statistic != "transition" else ""
+    return f"{few[0].effect.k} {empty.unit}{own} {_TOO_FEW}", f"more {empty.unit} of {empty.task}{own}"
+
+
+def _names(missing: Iterable[str]) -> str:
+    """The metrics that the first of these words are about."""
+    parts = [part for told in missing for part in told.split("; ")]
+    return ", ".join([*dict.fromkeys(part.partition(" has no value")[0] for part in parts)][:_TOLD])
+
+
+def _shared(test: ClaimTest) -> str:
+    """What settings have in common that are compared with one another."""
+    if test.statistic == "partial":
+        return str(test.hyperparameter)
+    return f"all but {test.hyperparameter}" if test.statistic == "psi" else "all but one hyperparameter"
 
 
 def _why_undefined(test: ClaimTest, one: Comparison) -> str:

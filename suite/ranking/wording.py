@@ -8,8 +8,12 @@ if TYPE_CHECKING:
     from suite.spec.claims import ClaimTest
 
 
-def words(test: ClaimTest) -> str:
-    """A test in words: what is compared with what."""
+NAMED = 3
+"""Rivals that are named where a test is told in few words."""
+
+
+def words(test: ClaimTest, brief: bool = False) -> str:
+    """A test in words: what is compared with what; `brief`: many rivals are counted, not named."""
     quantity = {
         "psi": f"ψ over {test.hyperparameter}",
         "Psi": "Ψ",
@@ -21,11 +25,11 @@ def words(test: ClaimTest) -> str:
         "score": "score",
     }
     if test.statistic == "transition":
-        return f"share of grokking runs with a {test.change} of {_who(test)} at the jump {_compared(test)}"
+        return f"share of grokking settings with a {test.change} of {_who(test)} at the jump {_compared(test)}"
     if test.statistic == "cells" and test.where is not None:
         condition = f"{test.where.metric} {_side(test.where.above, test.where.below)}"
         return f"{_who(test)} {_compared(test)} wherever {condition}"
-    return f"{quantity[test.statistic]} of {_who(test)} {_compared(test)}"
+    return f"{quantity[test.statistic]} of {_who(test)} {_compared(test, brief)}"
 
 
 def _who(test: ClaimTest) -> str:
@@ -33,9 +37,10 @@ def _who(test: ClaimTest) -> str:
     return f"{which}{listed(test.subject)}"
 
 
-def _compared(test: ClaimTest) -> str:
+def _compared(test: ClaimTest, brief: bool = False) -> str:
     if test.beats is not None:
-        rivals = listed(test.beats)
+        many = brief and isinstance(test.beats, list) and len(test.beats) > NAMED
+        rivals = f"its {len(test.beats)} rivals" if many else listed(test.beats)
         worst = " on the worst of the tasks" if test.over == "minimum" else ""
         return f"{'exceeds' if test.statistic == 'instability' else 'beats'} {rivals}{worst}"
     if test.between is not None:

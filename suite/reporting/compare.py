@@ -25,8 +25,7 @@ from suite.reporting.markup import escaped, table
 
 _LONG = 60
 """Characters of a setting that are shown; JSON has all of them."""
-_NAMED = 10
-"""Metrics named in a sentence."""
+_NAMED = 10  # metrics in a sentence
 _WORDS = ("task", "metric", "target", "entry", "setting", "was", "is")
 """Columns of words; the others are numbers."""
 _PROSE = ("entry", "was", "is")
@@ -254,7 +253,8 @@ def _of_metrics(found: MetricComparison) -> Iterator[Part]:
 
 def _caveats(tasks: Sequence[OnTask]) -> list[str]:
     few = [f"{task.clusters} {task.drawn} in {task.task}" for task in tasks if task.clusters < FEW]
-    return [f"Read the intervals as rough: there are only {', '.join(few)}."] if few else []
+    said = "Read the intervals as rough: there are only {}. No p is below what so few can have by chance."
+    return [said.format(", ".join(few))] if few else []
 
 
 def _signs(found: MetricComparison) -> list[str]:

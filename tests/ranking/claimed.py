@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -76,6 +77,12 @@ def _results(
     described["family"] = ["top" if metric.startswith("top") else "made up" for metric in metrics]
     provenance = {"task": name, "targets": targets, "factors": factors, "include": {"train_accuracy": 0.9}}
     return TaskResults(name, name, kind, provenance, described.sort_index(), runs, pd.concat(parts, ignore_index=True))
+
+
+def untried(results: TaskResults) -> TaskResults:
+    """The same where the values that failed were never asked for."""
+    values = results.values[results.values["status"] == "ok"].reset_index(drop=True)
+    return replace(results, values=values)
 
 
 def claim(*tests: Mapping[str, Any], tasks: tuple[str, ...] = ("a/grid",), **more: Any) -> Claim:

@@ -190,19 +190,60 @@ def test_a_drop_at_the_jump_before_it_and_none(delay: float | None, change: str,
     assert of.verdict == verdict
     (finding,) = of.ruled.findings
     assert finding.shown is not None
-    assert (finding.unit, finding.shown.n) == ("grokking runs", 12)
+    assert (finding.unit, finding.shown.n, finding.shown.effect.k) == ("grokking settings", 12, 6)
     assert finding.shown.value == (verdict == "supported")
 
 
 def test_a_steady_drift_is_no_drop_and_few_runs_decide_nothing() -> None:
     test = {"metric": "drift", "statistic": "transition", "change": "drop", "near": 1, "above": 0.5}
     assert judged(_grokking(0), test).verdict == "refuted"
-    of = judged(_grokking(0, count=4), test | {"metric": "level"})
-    assert of.verdict == "undecided"  # 4 of 4: 1/16 by chance
-    assert of.ruled.findings[0].supports == pytest.approx(1 / 16)
+    of = judged(_grokking(0, count=10), test | {"metric": "level"})
+    assert of.verdict == "undecided"  # 5 of 5 settings: 1/32 by chance, though there are 10 runs
+    assert of.ruled.findings[0].problem == "5 grokking settings are too few, by chance alone they agree too often"
+    low = judged(_grokking(0, count=10), test | {"metric": "level", "above": 0.1})
+    assert low.verdict == "undecided"  # the binomial test alone would say 0.00001
+    assert judged(_grokking(0, count=12), test | {"metric": "level", "above": 0.1}).verdict == "supported"
     quiet = trajectory({"level": np.ones((4, 20))}, RANDOM.random((4, 20)))
     of = judged(quiet, test | {"metric": "level"})
     assert (of.verdict, of.ruled.findings[0].problem) == ("undecided", "no run groks")
+
+
+def _some_drop(dropping: list[bool]) -> TaskResults:
+    """Runs, two a setting, that all grok; in those `level` drops with the jump, in the others it rises with it."""
+    jumps = np.tile(STEPS > 1000, (len(dropping), 1))
+    level = np.where(jumps == np.array(dropping)[:, None], 1.0, 2.0)
+    return trajectory({"level": level}, RANDOM.random(jumps.shape), np.where(jumps, 0.9, 0.1))
+
+
+def test_a_setting_has_one_vote_and_ties_count_against_what_is_to_be_shown() -> None:
+    test = {"metric": "level", "statistic": "transition", "change": "drop", "near": 0.1, "above": 0.5}
+    for drops, value, supports, refutes in (
+        ([True, True] * 8, 1.0, 0.5**8, 1.0),
+        ([True, False] * 8, 0.5, 1.0, 1.0),  # half of the runs of each setting prove nothing
+        ([False, False] * 8, 0.0, 1.0, 0.5**8),
+        ([True, True] * 7 + [True, False], 15 / 16, 9 / 256, 1.0),  # as 7 of 8
+        ([False, False] * 7 + [True, False], 1 / 16, 1.0, 9 / 256),
+    ):
+        finding = found(_some_drop(drops), **test)
+        assert finding.shown is not None
+        assert (finding.shown.value, finding.shown.effect.k, finding.shown.n) == (value, 8, 16)
+        assert (finding.supports, finding.refutes) == pytest.approx((supports, refutes))
+
+
+def test_runs_that_grok_and_lack_values_count_against_what_is_to_be_shown() -> None:
+    test = {"metric": "level", "statistic": "transition", "change": "drop", "near": 0.1, "above": 0.5}
+    jumps = np.where(STEPS > 1000, 0.9, 0.1) * np.ones((14, 1))
+    for change, side in ((1.0, "supports"), (-1.0, "refutes")):
+        level = np.where(STEPS > 1000, 3.0 - change, 3.0 + change) * np.ones((14, 1))
+        for lacking, p, problem in ((0, 0.5**7, False), (1, 8 / 128, True), (2, 8 / 128, True)):
+            level[:lacking, 0] = np.nan  # a tie in one of seven settings, then nothing known of it
+            finding = found(trajectory({"level": level}, RANDOM.random((14, 20)), jumps), **test)
+            assert finding.shown is not None
+            assert finding.shown.value == (change > 0)  # of what there is
+            effect = finding.shown.effect
+            assert (effect.above if side == "supports" else effect.below) == pytest.approx(p)
+            assert finding.problem == (f"level has no value at {lacking} of 280 checkpoints" if problem else "")
+            assert (finding.outcome == "open") == problem
 
 
 def _cells(size: Vector, error: float | None = None, where: Vector | None = None) -> TaskResults:
@@ -223,6 +264,83 @@ def test_a_statement_about_networks_holds_in_all_of_them() -> None:
     assert judged(_cells(one, where=elsewhere), CELLS).verdict == "supported"  # that network is none of those meant
     one[7] = 0.0
     assert judged(_cells(one), CELLS).verdict == "refuted"  # not above 0
+
+
+def test_networks_without_a_value_block_support_and_refute_nothing() -> None:
+    half = np.where(np.arange(50) < 25, 5.0, np.nan)
+    of = judged(_cells(half), CELLS)
+    assert (of.verdict, of.ruled.findings[0].problem) == ("undecided", "size has no value at 25 of 50 networks")
+    assert of.decide == ("the missing values of size on a/grid",)
+    half[3] = -1.0
+    assert judged(_cells(half), CELLS).verdict == "refuted"  # another network certainly violates it
+    half[3] = 5.0
+    below = np.where(np.arange(50) < 25, 2.0, 0.5)
+    assert judged(_cells(half, where=below), CELLS).verdict == "supported"  # these are not meant
+    unknown = np.where(np.arange(50) < 25, 2.0, np.nan)
+    assert judged(_cells(np.full(50, 5.0), where=unknown), CELLS).verdict == "supported"  # it holds whether or not
+    wrong = np.where(np.arange(50) < 25, 5.0, -5.0)
+    of = judged(_cells(wrong, where=unknown), CELLS)
+    assert (of.verdict, of.ruled.findings[0].problem) == ("undecided", "ratio has no value at 25 of 50 networks")
+
+
+def test_a_metric_that_fails_where_it_is_wrong_is_not_supported() -> None:
+    """Right on the first half, wrong on the second, where it fails; with one network less little is lost."""
+    gap = np.arange(50.0)
+    turned = np.where(gap < 25, gap, 100 - gap)
+    failing, once = np.where(gap < 25, gap, np.nan), np.where(gap == 30, np.nan, gap)
+    results = grid({"turned": turned, "failing": failing, "once": once, "gap": gap}, gap)
+    told = "failing has no value at 25 of 50 networks"
+    for statistic in (
+        {"statistic": "tau"},
+        {"statistic": "partial", "hyperparameter": "eta"},
+        {"statistic": "psi", "hyperparameter": "b"},
+        {"statistic": "Psi"},
+        {"statistic": "worst_psi"},
+    ):
+        for test in ({"above": 0.3}, {"below": 0.3}):
+            (finding,) = judged(results, statistic | test | {"metric": "failing"}).ruled.findings
+            assert finding.outcome == "open", (statistic, test)
+            if "above" in test:
+                assert finding.problem == told
+    bounded = [tau("once", above=0.3), {"metric": "once", "statistic": "agreement", "other": "gap", "above": 0.3}]
+    assert [judged(results, test).verdict for test in bounded] == ["supported", "supported"]
+    assert judged(results, tau("once", below=0.3)).verdict == "refuted"
+    of = judged(results, {"metric": "gap", "statistic": "agreement", "other": "failing", "above": 0.3})
+    assert of.ruled.findings[0].problem == "gap or failing has no value at 25 of 50 networks"
+    # a rival that fails loses nothing by it, and gains nothing
+    assert judged(results, tau("gap", beats=["failing"])).verdict == "undecided"
+    assert judged(results, tau("failing", beats=["turned"])).verdict == "undecided"
+    assert judged(results, {"metric": "failing", "statistic": "Psi", "beats": ["turned"]}).verdict == "undecided"
+    # others may still refute, and some other may still hold
+    assert judged(results, {"every": ["failing", "gap"], "statistic": "Psi", "below": 0.3}).verdict == "refuted"
+    assert judged(results, {"some": ["failing", "gap"], "statistic": "Psi", "above": 0.3}).verdict == "supported"
+
+
+def test_instability_of_a_metric_that_fails_is_not_known() -> None:
+    (unstable, gap), (stable, _) = _runs(UNSTABLE), _runs(STABLE)
+    holed = unstable.copy()
+    holed[0, 3] = np.nan
+    results = trajectory({"holed": holed, "stable": stable, "same": np.ones((12, 20))}, gap)
+    for test in ({"above": 0.2}, {"below": 0.2}, {"beats": ["stable"]}):
+        of = judged(results, {"statistic": "instability", "metric": "holed"} | test)
+        assert (of.verdict, of.ruled.findings[0].refutes) == ("undecided", 1)
+        assert of.ruled.findings[0].problem == "holed has no value at 1 of 240 checkpoints"
+    of = judged(results, {"statistic": "instability", "metric": "same", "below": 0.2})
+    assert (of.verdict, of.ruled.findings[0].refutes) == ("undecided", 1)  # the same τ in all of them is no evidence
+    few = trajectory({"unstable": unstable[:10]}, gap[:10])
+    of = judged(few, {"statistic": "instability", "metric": "unstable", "above": 0.01})
+    assert (of.verdict, of.decide) == ("undecided", ("at least 6 settings of b/trajectory",))
+
+
+def test_some_is_not_refuted_while_a_candidate_lacks_values() -> None:
+    half = np.where(np.arange(50) < 25, GAP, np.nan)
+    results = grid({"wrong": -GAP, "empty": np.full(50, np.nan), "half": half}, GAP)
+    assert judged(results, {"some": ["wrong"], "statistic": "tau", "above": 0}).verdict == "refuted"
+    for other, told in (("empty", "empty without a value"), ("half", "half has no value at 25 of 50 networks")):
+        of = judged(results, {"some": ["wrong", other], "statistic": "tau", "above": 0})
+        assert of.verdict == "undecided"
+        assert of.ruled.findings[0].refutes > 0.9
+        assert of.ruled.findings[0].problem == told
 
 
 def test_standard_errors_make_networks_uncertain() -> None:

@@ -22,7 +22,7 @@ from suite.ranking.tables import TaskResults, read_results
 from suite.ranking.task import TaskRanking, rank_task
 from suite.ranking.wording import words
 from suite.spec.claims import ClaimTest
-from tests.ranking.claimed import found, grid
+from tests.ranking.claimed import found, grid, trajectory, untried
 from tests.ranking.made_up import made_up
 from tests.ranking.single import kendall, weighted_kendall
 
@@ -154,15 +154,20 @@ def test_all_of_them_and_one_of_them() -> None:
 
 
 def test_standard_deviations_are_tested_by_chi_squared() -> None:
-    taus = np.array([0.1, 0.5, -0.3, 0.8, 0.2, np.nan])
-    s, k = float(np.std(taus[:5], ddof=1)), 5
+    taus = np.array([0.1, 0.5, -0.3, 0.8, 0.2, 0.4, -0.1, np.nan])
+    s, k = float(np.std(taus[:7], ddof=1)), 7
     one = deviation(taus, 0.2)
     ends = [np.sqrt((k - 1) * s**2 / chi2.ppf(p, k - 1)) - 0.2 for p in (0.975, 0.025)]
     assert (one.value, one.low, one.high, one.k) == pytest.approx((s - 0.2, *ends, k))
-    assert one.above == pytest.approx(chi2.sf((k - 1) * s**2 / 0.04, k - 1))
-    assert one.above + one.below == pytest.approx(1)
+    assert one.above == one.least == 1 / 128  # χ² alone would say less
+    assert chi2.sf((k - 1) * s**2 / 0.04, k - 1) < 1 / 128
+    other = deviation(taus, 0.4)
+    assert other.above == pytest.approx(chi2.sf((k - 1) * s**2 / 0.16, k - 1))
+    assert other.above + other.below == pytest.approx(1)
+    assert np.isnan(deviation(np.full(8, 0.3), 0.2).low)
+    assert deviation(np.full(8, 0.3), 0.2).above == deviation(np.full(8, 0.3), 0.5).below == 1
     assert deviation(taus[:1], 0.2).above == deviation(taus[:1], 0.2).below == 1
-    for threshold in (s * np.sqrt(4 / chi2.ppf(p, 4)) for p in (0.974, 0.976)):  # about the lower end of the interval
+    for threshold in (s * np.sqrt(6 / chi2.ppf(p, 6)) for p in (0.974, 0.976)):  # about the lower end of the interval
         assert (deviation(taus, threshold).above < 0.025) == (deviation(taus, threshold).low > 0)
 
 
@@ -200,24 +205,25 @@ def test_networks_are_counted_with_their_standard_errors() -> None:
     assert counted.refutes == pytest.approx(4 * float(norm.cdf(-10)), rel=1e-6)
 
 
-def test_a_share_of_runs_is_tested_exactly(trajectories: TaskResults) -> None:
+def test_a_share_of_settings_is_tested_exactly(trajectories: TaskResults) -> None:
     finding = found(trajectories, metric="x", statistic="transition", change="drop", near=0.1, above=0.5)
     assert finding.shown is not None
     tested = binomtest(9, 10, 0.5, alternative="greater")
     assert finding.supports == pytest.approx(tested.pvalue)
     ends = binomtest(9, 10).proportion_ci(0.95, "exact")
     assert (finding.shown.value, finding.shown.low, finding.shown.high) == pytest.approx((0.9, ends.low, ends.high))
+    assert (finding.shown.n, finding.shown.effect.k) == (20, 10)
 
 
 @pytest.fixture
 def trajectories() -> TaskResults:
-    """Ten runs that grok; in nine of them `x` drops with the jump."""
-    from tests.ranking.claimed import STEPS, trajectory
+    """Ten settings of two runs that grok; in those of nine of them `x` drops with the jump."""
+    from tests.ranking.claimed import STEPS
 
-    jumps = np.tile(STEPS > 1000, (10, 1))
+    jumps = np.tile(STEPS > 1000, (20, 1))
     levels = np.where(jumps, 1.0, 2.0)
-    levels[3] = 3 - levels[3]
-    return trajectory({"x": levels}, np.random.default_rng(0).random((10, 20)), np.where(jumps, 0.9, 0.1))
+    levels[6:8] = 3 - levels[6:8]
+    return trajectory({"x": levels}, np.random.default_rng(0).random((20, 20)), np.where(jumps, 0.9, 0.1))
 
 
 def test_worst_psi_is_the_least_of_the_hyperparameters() -> None:
@@ -238,10 +244,75 @@ def test_worst_psi_is_the_least_of_the_hyperparameters() -> None:
 def test_missing_values_of_a_statistic_are_said() -> None:
     results = grid({"x": np.arange(6.0), "y": np.r_[1.0, 2.0, [np.nan] * 4]}, np.arange(6.0), (6, 1, 1))
     finding = found(results, metric="y", statistic="tau", above=0)
-    assert finding.problem == "tau of y has no interval from 6 settings"
+    assert finding.problem == "y has no value at 4 of 6 networks"
+    assert (finding.supports, finding.outcome) == (1, "open")
+    assert finding.remedy == "the missing values of y on a/grid"
+    finding = found(untried(results), metric="y", statistic="tau", above=0)
+    assert finding.problem == "tau of y has no interval from 2 settings"
     assert (finding.supports, finding.outcome, finding.remedy) == (1, "open", "more settings")
     assert finding.shown is not None
     assert np.isnan([finding.shown.low, finding.shown.high]).all()  # and not −1 to 1
+
+
+def test_k_and_the_least_p_are_of_settings_with_a_value() -> None:
+    """Four settings of two seeds, of 5 × 5 × 2: 1 / 4!; of a level with m of them 1 / m!, of all levels the product."""
+    gap, x = np.arange(50.0), np.full(50, np.nan)
+    x[[0, 1, 2, 4, 10, 12]] = gap[[0, 1, 2, 4, 10, 12]]  # settings 0, 1, 2 of the first η, 0 and 1 of the second
+    evidence = Evidence(untried(grid({"x": x}, gap)), ruled=True, resamples=50)
+    tau, partial, psi = evidence.tau("x", "loss_gap"), evidence.partial("x", "loss_gap", "eta"), _psi(evidence, "b")
+    assert (tau.k, tau.n, tau.least, tau.missing) == (5, 6, 1 / 120, 0)
+    assert (partial.k, partial.least, psi.k, psi.least) == (5, 1 / 12, 5, 1 / 12)
+    assert _psi(evidence, "eta").least == 1 / 4  # two pairs that share b
+    assert evidence.mean_psi("x", "loss_gap").least == 1 / 4
+    assert evidence.score("x", "loss_gap").k == 5
+    failed = Evidence(grid({"x": x}, gap), ruled=True, resamples=50)
+    assert (failed.tau("x", "loss_gap").k, failed.tau("x", "loss_gap").missing) == (5, 44)
+    assert failed.score("x", "loss_gap").k == 25  # of a score a missing value is one, and wrong
+
+
+def _psi(evidence: Evidence, hyperparameter: str) -> Sampled:
+    return evidence.psi("x", "loss_gap", hyperparameter)
+
+
+def test_bounds_hold_whatever_the_missing_values_are() -> None:
+    """τ, partial τ and agreement of a metric completed at random, or for or against the claim, lie between them."""
+    random = np.random.default_rng(0)
+    for _ in range(8):
+        gap, values = random.integers(0, 9, size=(2, 18)).astype(float)
+        lost = random.permutation(18)[:4]
+        holed = values.copy()
+        holed[lost] = np.nan
+        wholes = [values, *(values.copy() for _ in range(6))]
+        for i, whole in enumerate(wholes[1:]):
+            whole[lost] = (gap[lost] - 20, 20 - gap[lost], gap[lost])[i] if i < 3 else random.normal(5, 9, size=4)
+        columns = {"holed": holed, "gap": gap} | {f"w{i}": whole for i, whole in enumerate(wholes)}
+        evidence = Evidence(grid(columns, gap, (3, 3, 2)), ruled=True, resamples=20)
+        for made in (
+            lambda name, e=evidence: e.tau(name, "loss_gap"),
+            lambda name, e=evidence: e.partial(name, "loss_gap", "eta"),
+            lambda name, e=evidence: e.agreement(name, "gap"),
+        ):
+            assert made("holed").bounds is not None
+            low, high = made("holed").bounds
+            for i in range(len(wholes)):
+                whole = made(f"w{i}")
+                assert low.value - 1e-12 <= whole.value <= high.value + 1e-12
+                inside = (low.replicates - 1e-12 <= whole.replicates) & (whole.replicates <= high.replicates + 1e-12)
+                assert inside[np.isfinite(whole.replicates)].all()
+
+
+def test_bounds_within_runs() -> None:
+    random = np.random.default_rng(0)
+    gap, values = random.normal(size=(2, 12, 20))
+    holed = values.copy()
+    holed[:3, 5:9] = np.nan
+    holed[5, 2:] = np.nan  # too few for a τ of its own
+    evidence = Evidence(trajectory({"holed": holed, "whole": values}, gap), ruled=True, resamples=20)
+    bounds, whole = evidence.tau("holed", "loss_gap").bounds, evidence.tau("whole", "loss_gap")
+    assert bounds is not None
+    assert bounds[0].value < whole.value < bounds[1].value
+    assert ((bounds[0].replicates < whole.replicates) & (whole.replicates < bounds[1].replicates)).all()
+    assert evidence.tau("holed", "loss_gap").missing == 12 + 18
 
 
 def test_what_is_needed_follows_the_half_width() -> None:
@@ -290,7 +361,7 @@ def _open() -> TaskResults:
         ({"metric": "x", "statistic": "partial", "hyperparameter": "b", "above": 0}, "τ at fixed b of x above 0"),
         ({"every": "all", "statistic": "worst_psi", "below": 0}, "least sign × ψ of every one of all metrics below 0"),
         ({"metric": "x", "statistic": "transition", "change": "drop", "near": 0.1, "above": 0.5},
-         "share of grokking runs with a drop of x at the jump above 0.5"),
+         "share of grokking settings with a drop of x at the jump above 0.5"),
         ({"metric": "x", "statistic": "cells", "where": {"metric": "y", "above": 1}, "above": 0}, "x above 0 wherever y above 1"),
     ],
 )  # fmt: skip
