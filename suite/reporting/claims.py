@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -17,13 +18,15 @@ A claim is a list of tests (`reports/claims.yaml`; `docs/claims.md` says how the
 its tasks and each gap. **Supported**: all of them hold, each 95 % interval wholly on the claim's side. **Refuted**: one
 certainly fails, corrected for the number of comparisons. Else **undecided**, as is a claim whose verdict is another
 without the tasks' inclusion rules. *In small*: the same tests on smaller tasks of the same kind that are published; it
-never counts as the claim's verdict. *Figure*: the test it hangs on (all are below); *margin*: how far that is on the
-claim's side, + for it, − against it. Verdicts are about these tasks and the settings that were tried.
+never counts as the claim's verdict. *Figure*: the test it hangs on (*All findings* has every one); *margin*: how far
+that is on the claim's side, + for it, − against it. Verdicts are about these tasks and the settings that were tried.
 """
 
 
 CLAIMS_FILE = "claims.md"
 """The page of all findings, in the folder of tables; no task's page takes that name (`board.slug`)."""
+_COMMAND = re.compile(r"\\`(suite (?:[A-Za-z0-9 ./-]|\\_)+)\\`")
+"""A command between backticks, as `escaped` leaves it."""
 
 
 def claims_section(verdicts: Sequence[Verdict], details: str) -> str:
@@ -34,7 +37,7 @@ def claims_section(verdicts: Sequence[Verdict], details: str) -> str:
         details: the way to the page of `claims_page`.
     """
     header = ["claim", "verdict", "in small", "figure", "margin", "what would decide it"]
-    lines = [[escaped(cell) for cell in _line(row)] for row in rows(verdicts)]
+    lines = [_line(row) for row in rows(verdicts)]
     parts = ["## Claims\n", _READING, f"{counted(verdicts)} [All findings]({details}).\n", table(header, lines)]
     return "\n".join(parts)
 
@@ -95,7 +98,16 @@ def _row(verdict: Verdict) -> dict[str, str]:
 
 def _line(row: dict[str, str]) -> list[str]:
     claim = f"{row['claim']} ({row['source']})"
-    return [claim, row["verdict"], row["in_small"], row["figure"], row["margin"], row["decide"]]
+    words = [escaped(row[name]) for name in ("verdict", "in_small", "figure", "margin")]
+    return [escaped(claim), *words, coded(row["decide"])]
+
+
+def coded(text: str) -> str:
+    """Escaped words, in which commands of this package are code.
+
+    Only what cannot be anything else is: `suite`, letters, digits and the marks of names between two backticks.
+    """
+    return _COMMAND.sub(lambda found: "`" + found[1].replace("\\_", "_") + "`", escaped(text))
 
 
 def _told(of: Judgement) -> str:
@@ -122,7 +134,8 @@ def _figure(finding: Finding) -> str:
     shown = finding.shown
     where = finding.task + (f", {finding.target.replace('_', ' ')}" if finding.target else "")
     value = f"{number(shown.value)} {span(shown.low, shown.high)}".strip()
-    return f"{finding.test}: {shown.metric} {value} on {where} (n = {shown.n}, {shown.effect.k} {finding.unit})"
+    test = finding.brief or finding.test
+    return f"{test}: {shown.metric} {value} on {where} (n = {shown.n}, {shown.effect.k} {finding.unit})"
 
 
 def _margin(finding: Finding) -> str:

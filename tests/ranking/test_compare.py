@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau, t
+from scipy.stats import binom, kendalltau, t
 
 from suite.errors import BadInput
 from suite.ranking.changes import compare_sets, relative, same_draws
 from suite.ranking.compare import PairCounts, compare_metrics, count_by_verdict, unknown
+from suite.ranking.correlation import Vector
 from suite.ranking.leaderboard import rank_overall
 from suite.ranking.relatives import relatives
 from suite.ranking.tables import TaskResults, read_results
 from suite.ranking.task import rank_task
+from tests.ranking.claimed import grid, untried
 from tests.ranking.made_up import made_up, row, write_task
 
 PUBLISHED = Path(__file__).parents[2] / "reports/results"
@@ -178,6 +180,41 @@ def test_holm_is_over_the_tasks(results: list[TaskResults]) -> None:
     least, most = sorted(tasks, key=lambda task: task.difference.p)
     assert least.p_holm == pytest.approx(min(1, 2 * least.difference.p))
     assert most.p_holm == pytest.approx(max(least.p_holm, most.difference.p))
+
+
+def _grid(metrics: dict[str, Vector], gap: Vector, shape: tuple[int, int, int], name: str = "a/grid") -> TaskResults:
+    made = grid(metrics, gap, shape, name)
+    return dataclasses.replace(made, metrics=made.metrics.assign(title=made.metrics.index, source=""))
+
+
+def test_no_p_is_below_that_of_so_few_settings() -> None:
+    """Right everywhere against wrong everywhere: two-sided 2 / k!, of two tasks together the product."""
+    for k, least in ((3, 1 / 3), (4, 1 / 12), (5, 1 / 60), (6, 1 / 360)):
+        gap = np.arange(float(k))
+        task = _grid({"x": gap, "y": -gap}, gap, (k, 1, 1))
+        known = compare_metrics("x", "y", [task])
+        assert known.difference.p == known.tasks[0].difference.p == pytest.approx(least)
+        both = compare_metrics("x", "y", [task, _grid({"x": gap, "y": -gap}, gap, (k, 1, 1), "b/grid")])
+        assert both.difference.p == pytest.approx(least**2 / 2)
+        assert both.tasks[1].p_holm == pytest.approx(min(1, 2 * least))
+        assert compare_metrics("x", "x", [task]).difference.p == 1
+
+
+def test_only_settings_at_which_both_were_tried_count_for_it() -> None:
+    gap = np.arange(12.0)
+    task = _grid({"x": gap, "y": np.where(gap < 4, -gap, np.nan)}, gap, (12, 1, 1))
+    assert compare_metrics("x", "y", [task]).difference.p < 0.001  # failed values are wrong ones
+    assert compare_metrics("x", "y", [untried(task)]).difference.p >= 2 / 24
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (3, 2, 1)])
+def test_of_two_metrics_alike_neither_is_certainly_better(shape: tuple[int, int, int]) -> None:
+    random, n = np.random.default_rng(3), shape[0] * shape[1]
+    certain = 0
+    for _ in range(30):
+        task = _grid({"x": random.normal(size=n), "y": random.normal(size=n)}, random.normal(size=n), shape)
+        certain += compare_metrics("x", "y", [task]).difference.p < 0.05
+    assert certain <= (0 if n < 5 else binom.isf(1e-4, 30, 0.05))
 
 
 # how alike two metrics are

@@ -11,7 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from suite.ranking.claims import Verdict, judge
-from suite.reporting.claims import claims_page, claims_section, finding_rows, records, rows
+from suite.reporting.claims import claims_page, claims_section, coded, finding_rows, records, rows
+from suite.reporting.markup import table
 from suite.reporting.site import claims_table
 from tests.ranking.claimed import claim, grid, trajectory
 
@@ -121,6 +122,41 @@ def test_the_section_counts_verdicts_and_is_the_same_every_time(verdicts: list[V
     assert text.isprintable() or {*text} - {*"\n"} == {c for c in text if c.isprintable()}
 
 
+def test_commands_are_code_and_nothing_from_outside_becomes_markup(verdicts: list[Verdict]) -> None:
+    text = claims_section(verdicts, "claims.md")
+    assert "| `suite run tasks/c/coming.yaml`, then `suite publish tasks/c/coming.yaml` |" in text
+    render = MarkdownIt("commonmark", {"html": True}).enable("table").render
+    assert "<code>suite publish tasks/c/coming.yaml</code>" in render(text)
+    assert coded("run `suite run a_b.yaml` of *x*") == "run `suite run a_b.yaml` of \\*x\\*"
+    for word in (
+        "`rm -rf`",
+        "`suite <b>`",
+        "`suite a|b`",
+        "`suite",
+        "``suite x``",
+        "\\`suite x`",
+        "`suite x\\`",
+        "`suite x`<b>",
+    ):
+        page = Elements(render(table(["a", "b"], [[coded(word), "c"]])))
+        assert {*page.seen} <= {"table", "thead", "tbody", "tr", "th", "td", "code"}, word
+        assert page.cells == [2, 2], word
+    assert "<code>" not in render(coded("`rm -rf` `suite <b>` `suite a|b` `suite"))
+
+
+def test_many_rivals_are_counted_in_the_summary_and_named_in_the_findings() -> None:
+    gap = np.arange(50.0)
+    names = [f"rival{i}" for i in range(4)]
+    random = np.random.default_rng(0)
+    results = grid({"x": gap} | {name: random.normal(size=50) for name in names}, gap)
+    made = judge([claim({"metric": "x", "statistic": "score", "beats": names})], [results], resamples=50)
+    assert rows(made)[0]["figure"].startswith("score of x beats its 4 rivals: x +1.00 ")
+    assert "rival2" not in claims_section(made, "claims.md")
+    assert "beats rival0, rival1, rival2, rival3" in claims_page(made, "leaderboard.md")
+    few = judge([claim({"metric": "x", "statistic": "score", "beats": names[:3]})], [results], resamples=50)
+    assert rows(few)[0]["figure"].startswith("score of x beats rival0, rival1, rival2: ")
+
+
 def test_records_are_plain_json(verdicts: list[Verdict]) -> None:
     made = records(verdicts)
     text = json.dumps(made, allow_nan=False)
@@ -150,9 +186,9 @@ def test_findings_are_those_of_the_answer(verdicts: list[Verdict]) -> None:
 
 
 def test_the_site_takes_the_rows(verdicts: list[Verdict]) -> None:
-    table = claims_table(rows(verdicts))
-    page = Elements(str(table))
+    made = claims_table(rows(verdicts))
+    page = Elements(str(made))
     assert {"script", "img", "b", "details", "a"}.isdisjoint(page.seen)
     assert page.cells == [6] * (len(verdicts) + 1)
-    assert 'id="claim-supported"' in table
-    assert str(table) == str(claims_table(rows(verdicts)))
+    assert 'id="claim-supported"' in made
+    assert str(made) == str(claims_table(rows(verdicts)))
