@@ -291,7 +291,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_makes_nothing(tmp_path: Path) ->
     words = " ".join(out.replace("│", " ").split())
     assert "cells, in stacks 12, in 2" in words
     assert "optimizer steps, all cells " + f"{6 * 3 * (1438 // 32 + 1438 // 64):,}" in words
-    assert "off by a factor of at most 1.5" in words
+    assert "off by at most × 1.5" in words
     assert "2 tasks:" in words
     assert sorted(path.name for path in folder.iterdir()) == ["tasks"]
 
