@@ -99,6 +99,7 @@ class Evidence:
         self._points = points
         self._numbers, self.drawn = bootstrap.clusters(points, results.hyperparameters)
         self.k = int(self._numbers.max(initial=-1)) + 1
+        self._grouped: dict[str, tuple[list[Numbers], Numbers]] = {}
         own = pd.Series(self._numbers, points["run_id"].to_numpy())
         self.numbers: Numbers = own.reindex(self.frame["run_id"]).to_numpy() if self.within else self._numbers
         counts = bootstrap.cluster_counts(np.arange(self.k), resamples, bootstrap.generator(results.name))
@@ -164,10 +165,9 @@ class Evidence:
 
     def psi(self, metric: str, target: str, hyperparameter: str) -> Sampled:
         """Granulated τ: only this hyperparameter varies."""
-        x, y, vary = self._column(metric), self._column(target), self.factor(hyperparameter)
-        groups = other_settings(self.frame, list(self.results.provenance["factors"]), vary)
+        x, y = self._column(metric), self._column(target)
+        groups, fixed = self._groups(self.factor(hyperparameter))
         draws, _ = draw_granulated(x, y, groups, self._counts[:, self._numbers])
-        fixed = setting_numbers(self.frame, [name for name in self.results.hyperparameters if name != vary])
         known, counted = self.known(metric), np.zeros(len(self.frame), dtype=bool)
         for rows in groups:
             own = rows[known[rows]]
@@ -263,6 +263,14 @@ class Evidence:
     def _each_run(self) -> Draws:
         runs: list[Run] = runs_of(self.frame, self.metrics, self.results.targets, self._tried)
         return run_taus(runs)
+
+    def _groups(self, vary: str) -> tuple[list[Numbers], Numbers]:
+        """The groups in which a hyperparameter alone varies, and the setting of the others of each network."""
+        if vary not in self._grouped:
+            groups = other_settings(self.frame, list(self.results.provenance["factors"]), vary)
+            others = [name for name in self.results.hyperparameters if name != vary]
+            self._grouped[vary] = groups, setting_numbers(self.frame, others)
+        return self._grouped[vary]
 
     @property
     def _none(self) -> Sampled:
