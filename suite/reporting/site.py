@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from suite.ranking.tables import short
 from suite.ranking.task import TaskRanking
@@ -75,7 +76,7 @@ def _templates() -> Environment:
     )
     environment.filters |= {"number": number, "slug": slug, "short": short, "expected_sign": expected_sign}
     environment.filters |= {"sortable": sortable, "share": share, "across": across}
-    environment.filters["metric_file"] = metric_file
+    environment.filters |= {"metric_file": metric_file, "commands": commands}
     environment.globals |= {"span": span, "granulated": granulated, "ordered": ordered, "drawn_from": drawn_from}
     environment.globals |= {"between": between, "count": count, "chance": chance, "size": size, "of_kind": of_kind}
     environment.globals |= {"constant_note": constant_note, "read_sign": read_sign, "grouped": grouped}
@@ -165,6 +166,11 @@ def _change_rows(sheet: Sheet) -> list[dict[str, Any]]:
     table = transitions(sheet.results).set_index("metric")
     return [{str(k): v for k, v in table.loc[m.name].items()} | {"title": m.title, "name": m.name}
             for m in sheet.metrics]  # fmt: skip
+
+
+def commands(text: str) -> Markup:
+    """Words in which what stands between backticks is code; all of them escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped before
 
 
 def _embedded(data: object) -> Markup | None:

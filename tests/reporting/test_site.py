@@ -305,7 +305,8 @@ def test_a_task_without_any_value_has_a_page(tmp_path: Path) -> None:
 
 def test_claims_have_a_place_and_are_escaped(place: Path) -> None:
     words = ("id", "claim", "source", "verdict", "in_small", "figure", "margin", "decide")
-    table = claims_table([{word: f"<i>{word}</i>" for word in words}])
+    table = claims_table([{word: f"<i>{word}</i> `<b>`" for word in words}])
+    assert "&lt;i&gt;decide&lt;/i&gt; <code>&lt;b&gt;</code>" in table
     assert "<i>" not in table
     board = read_board(place.parent / "results", ["a/grid"])
     index = site(board, PUBLISHED, table)["index.html"].decode()
