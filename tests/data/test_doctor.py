@@ -84,7 +84,7 @@ def test_a_known_text_and_encoding_are_not(folder: Path, monkeypatch: pytest.Mon
 
 def test_sources_that_make_their_data_are_always_there(folder: Path) -> None:
     rows = said(folder)
-    assert rows["data: digits, markov, modular"][0] == "ok"
+    assert rows["data: digits, markov, modular, noisy-digits"][0] == "ok"
     assert {what for what in rows if rows[what][0] == "missing" and what.startswith("data")} == {
         "data: mnist",
         "data: fashion-mnist",
