@@ -16,7 +16,7 @@ run: $(READY)
 
 # the quick benchmarks last, once each and without timing; those that take minutes are collected only
 test: $(READY_DEV) schema lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/bench
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/bench --durations=20
 	$(BIN)/python -m pytest tests/bench --benchmark-disable -k "not loop" -q
 
 # PEERS=1 installs and measures the other libraries too; torchvision, which one of them names and none imports, cannot be
