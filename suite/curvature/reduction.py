@@ -7,6 +7,8 @@ place of X and W Q in the place of W the Hessian keeps all its eigenvalues but h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,42 @@ def input_basis(inputs: Tensor) -> Tensor:
     rank = int((singular > floor).sum())
     basis: Tensor = rows[:rank].T.to(inputs.dtype)
     return basis
+
+
+_TALL = 8
+"""Inputs per feature from which a batch's basis is kept: a whole training set, whose decomposition takes seconds."""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A batch `[b, f]`, its basis `[f, r]` and its coordinates `[b, r]`."""
+
+    inputs: Tensor
+    basis: Tensor
+    coordinates: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor) -> _Span:
+        basis = input_basis(inputs)
+        return cls(inputs, basis, inputs @ basis)
+
+    def spans(self, inputs: Tensor) -> bool:
+        """Whether it is that batch's, entry by entry."""
+        mine = self.inputs
+        same = (mine.shape, mine.dtype, mine.device) == (inputs.shape, inputs.dtype, inputs.device)
+        return same and torch.equal(mine, inputs)
+
+
+_last_tall: list[_Span] = []
+
+
+def _span_of(inputs: Tensor) -> _Span:
+    """The batch's span; that of a tall batch is kept until another comes: the runs of a task share the whole set."""
+    if len(inputs) < _TALL * inputs.shape[1]:
+        return _Span.of(inputs)
+    if not (_last_tall and _last_tall[0].spans(inputs)):
+        _last_tall[:] = [_Span.of(inputs.clone())]  # whoever changes their batch does not change ours
+    return _last_tall[0]
 
 
 class ReducedInputs:
@@ -38,8 +76,8 @@ class ReducedInputs:
     """
 
     def __init__(self, inputs: Tensor, first_layer: slice, out_features: int) -> None:
-        self.basis = input_basis(inputs)
-        self.inputs = inputs @ self.basis
+        span = _span_of(inputs)
+        self.basis, self.inputs = span.basis, span.coordinates
         self.zeros = out_features * (self.basis.shape[0] - self.basis.shape[1])
         self._first, self._rows = first_layer, out_features
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from suite.curvature import reduction
 from suite.curvature.dense import minibatch_eigenvalues
 from suite.curvature.dimension import sharpness_dimension
 from suite.curvature.hessian import HessianOperator, dense_hessian
 from suite.curvature.jacobian import Step, log_singular_values
 from suite.curvature.lanczos import lanczos_quadrature, rademacher
 from suite.curvature.measure import SpectralMeasure
-from suite.curvature.reduction import ReducedInputs
+from suite.curvature.reduction import ReducedInputs, input_basis
 from suite.curvature.spectrum import DenseSpectra, QuadratureSpectrum
 from tests.curvature.nets import mlp, quadratic
 
@@ -63,6 +64,25 @@ def test_reduction_keeps_the_spectrum_and_counts_the_zeros() -> None:
     small = torch.linalg.eigvalsh(dense_hessian(lambda w: loss(w, reduced.inputs), reduced.reduce(weights)))
     with_zeros = torch.cat([small, torch.zeros(reduced.zeros, dtype=torch.float64)]).sort().values
     assert torch.allclose(with_zeros, full, rtol=0, atol=1e-12)
+
+
+def test_whole_training_set_is_decomposed_once_and_anew_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    decomposed: list[int] = []
+
+    def counted(inputs: torch.Tensor) -> torch.Tensor:
+        decomposed.append(len(inputs))
+        return input_basis(inputs)
+
+    monkeypatch.setattr(reduction, "input_basis", counted)
+    inputs = torch.randn(80, 3, generator=torch.Generator().manual_seed(5))
+    first, again = (ReducedInputs(batch, slice(0, 6), 2) for batch in (inputs, inputs.clone()))
+    assert torch.equal(first.inputs, again.inputs)
+    assert decomposed == [80]
+    ReducedInputs(inputs[:6], slice(0, 6), 2)
+    inputs[0, 0] += 1
+    changed = ReducedInputs(inputs, slice(0, 6), 2)
+    assert decomposed == [80, 6, 80]
+    assert torch.allclose(changed.inputs @ changed.basis.T, inputs, atol=1e-5)
 
 
 def test_networks_in_training_mode_and_infinite_losses_are_refused() -> None:
