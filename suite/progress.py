@@ -15,7 +15,8 @@ from suite.executors import Job, LocalExecutor, Outcome
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_GUESS = 5.0
-"""Before that the time left is not guessed at."""
+_PART_TO_GUESS = 0.002
+"""Before so many seconds, and that part of the work, the time left is not guessed at."""
 
 
 class Board:
@@ -137,7 +138,8 @@ class _Group:
         if self.ended == self.total or self._begun is None or done <= 0:
             return f"{self.title}: {self.count()}"
         elapsed = time.monotonic() - self._begun
-        guess = f", about {_duration(elapsed * (self.total - done) / done)} left" if elapsed > _SECONDS_TO_GUESS else ""
+        known = elapsed > _SECONDS_TO_GUESS and done > _PART_TO_GUESS * self.total
+        guess = f", about {_duration(elapsed * (self.total - done) / done)} left" if known else ""
         return f"{self.title}: {self.count()}, {done / self.total:.0%} done{guess}"
 
 

@@ -19,7 +19,7 @@ def minibatch_eigenvalues(loss: Loss, params: Tensor) -> tuple[Tensor, bool]:
     LAPACK's symmetric solver can fail to converge in float32 on the all but vanishing Hessian of a dead network; it is
     then given the same matrix in float64.
 
-    Eigenvalues at rounding level (at most d · eps · max |α|, eps of the dtype computed in) are returned as exact zeros:
+    Eigenvalues at rounding level (`without_rounding`) are returned as exact zeros:
     they cannot be told from zero, and where nothing else expands (a dead network) their signs would decide SD.
 
     Returns:
@@ -33,5 +33,10 @@ def minibatch_eigenvalues(loss: Loss, params: Tensor) -> tuple[Tensor, bool]:
         values, retried = torch.linalg.eigvalsh(hessian).double(), False
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         values, retried = torch.linalg.eigvalsh(hessian.double()), True
-    floor = len(values) * torch.finfo(hessian.dtype).eps * values.abs().max()
-    return torch.where(values.abs() > floor, values, 0.0), retried
+    return without_rounding(values, hessian.dtype), retried
+
+
+def without_rounding(values: Tensor, computed: torch.dtype = torch.float64) -> Tensor:
+    """Eigenvalues with those at rounding level, n · eps · max |α| of the dtype computed in, as exact zeros."""
+    floor = len(values) * torch.finfo(computed).eps * values.abs().max()
+    return torch.where(values.abs() > floor, values, 0.0)

@@ -31,6 +31,7 @@ class Network:
         counted: how the above was found: `formulas`, or `meta device` for architectures from outside.
         layers: linear layers, of a perceptron that is trained by hand-written gradients; else 0.
         features, hidden: sizes of the first layer, if it is on raw vectors: the span of few inputs makes it smaller.
+        shapes: (outputs, inputs) of a perceptron's layers.
     """
 
     parameters: int
@@ -42,6 +43,7 @@ class Network:
     layers: int = 0
     features: int = 0
     hidden: int = 0
+    shapes: tuple[tuple[int, int], ...] = ()
 
     @property
     def gradient(self) -> int:
@@ -52,6 +54,17 @@ class Network:
     def product(self) -> int:
         """Operations of a Hessian–vector product for one input, the gradient's graph kept: two for each of its own."""
         return 6 * self.forward - 4 * self.first
+
+    def in_range(self, inputs: int) -> int:
+        """Unknowns of a perceptron's spectrum on a few inputs, by way of the Hessian's range: half of its upper bound.
+
+        The bound is `suite.curvature.subspace.reduced_size`; with ReLU about half of it is met.
+        """
+        most = [
+            outputs * min(inputs, entering) + (min(inputs, outputs) * max(0, entering - inputs) if layer else 0)
+            for layer, (outputs, entering) in enumerate(self.shapes)
+        ]
+        return sum(most) // 2
 
     def in_span(self, inputs: int) -> Network:
         """The same network on the span of so many inputs: its first layer has no more features than they."""
@@ -85,7 +98,7 @@ def _perceptron(spec: MLP, shape: Shape) -> Network:
     first, layers = sizes[0] * sizes[1], len(pairs)
     return Network(
         weights + (out if spec.bias else 0), 2 * weights, 2 * first, 2 * out, 2 * layers + _LOSS, layers=layers,
-        features=shape.features, hidden=sizes[1],
+        features=shape.features, hidden=sizes[1], shapes=tuple((b, a) for a, b in pairs),
     )  # fmt: skip
 
 

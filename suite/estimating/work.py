@@ -13,6 +13,8 @@ from suite.spec.training import SGD, AdamW
 
 _BLOCK_NUMBERS = 2**24
 """As `suite.measuring.probes.spectrum` has it: entries of a block of vectors."""
+_MATRIX = 2**14
+"""Likewise: unknowns of the largest Hessian that is written down."""
 _OUTPUTS, _VECTORS = 16, 8
 """As `suite.measuring.probes.gradients` has them: outputs of exact traces, random vectors beyond."""
 _TRACE = 90
@@ -206,6 +208,10 @@ def _spectrum(
 ) -> Work:
     own, double = (network.in_span(batch) if reduced else network), budget.dtype == "float64"
     if isinstance(budget, DenseSpectrum):
+        if own.parameters > _MATRIX and own.shapes:
+            d = own.in_range(batch)
+            # the matrix is assembled from signals: what comes back, for each unknown, at each input
+            return Work(double=d * batch * network.product, eigen=4 / 3 * d**3) * budget.minibatches
         d = own.parameters
         rows = min(d, max(1, _BLOCK_NUMBERS // d))
         one = _products(own, d, rows, batch, double) + Work(eigen=4 / 3 * d**3 * (1 if double else 0.5))

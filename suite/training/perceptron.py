@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from suite.models.flat import FlatModel
 from suite.training.objective import Loss, losses_and_slopes
-from suite.training.optimizers import Step
 
 _aten = torch.ops.aten
 
@@ -94,7 +93,7 @@ class Perceptrons:
         losses, slopes = losses_and_slopes(self.objective, forward.logits, targets)
         parts: list[Tensor] = []
         for layer, delta, x in self.backward(flat, forward, slopes / losses.shape[-1]):
-            own = [_outer(delta, x).flatten(1), *([delta.sum(1)] if layer.bias else [])]
+            own = [outer(delta, x).flatten(1), *([delta.sum(1)] if layer.bias else [])]
             parts = own + parts
         return torch.cat(parts, 1), losses.mean(-1)
 
@@ -136,36 +135,9 @@ def _product(x: Tensor, weights: Tensor) -> Tensor:
     return (x @ weights.reshape(cells * out, -1).T).view(-1, cells, out).transpose(0, 1)
 
 
-def _outer(delta: Tensor, x: Tensor) -> Tensor:
+def outer(delta: Tensor, x: Tensor) -> Tensor:
     """The product δᵀ x of every cell, `cells × out × in`; of shared inputs as one matrix product."""
     if x.ndim == 3:
         return torch.bmm(delta.transpose(1, 2), x)
     cells, _, out = delta.shape
     return (delta.transpose(0, 1).reshape(-1, cells * out).T @ x).view(cells, out, -1)
-
-
-def descent(network: Perceptrons, limit: float) -> Step:
-    """The step of plain gradient descent, w ← w − η ∇L(w), in place: as in `stacked`, but half as many passes over w.
-
-    Args:
-        network: the stack.
-        limit: a loss that is not below it freezes its cell: `before` stays what it was.
-    """
-
-    def step(w, before, state, alive, steps, losses, hyper, factor, inputs, targets):  # type: ignore[no-untyped-def]
-        forward = network.forward(w, inputs)
-        each, slopes = losses_and_slopes(network.objective, forward.logits, targets)
-        loss = each.mean(-1)
-        alive = alive & (loss < limit).unsqueeze(1)  # NaN compares false
-        if not w.is_cuda and bool(alive.all()):  # asking a GPU would wait for it
-            before.copy_(w)  # what follows does when all are alive, five times as fast
-        else:
-            torch.where(alive, w, before, out=before)
-        rate = (hyper["learning_rate"] * factor / each.shape[-1]).unsqueeze(2)
-        for layer, delta, x in network.backward(w, forward, slopes * rate):
-            layer.weights(w).sub_(_outer(delta, x))
-            if layer.bias is not None:
-                w[:, layer.bias].sub_(delta.sum(1))
-        return w, before, state, alive, steps + alive[:, 0], losses + loss
-
-    return step

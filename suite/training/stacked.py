@@ -22,6 +22,7 @@ from suite.errors import BadInput
 from suite.models.flat import initial_weights
 from suite.spec.cells import Cell, Stack
 from suite.spec.training import TrainingSpec
+from suite.training.descent import descent
 from suite.training.evaluate import evaluate
 from suite.training.optimizers import (
     Hyper,
@@ -33,7 +34,7 @@ from suite.training.optimizers import (
     stacked_optimizer,
 )
 from suite.training.order import stacked_order
-from suite.training.perceptron import Perceptrons, descent
+from suite.training.perceptron import Perceptrons
 from suite.training.problem import Problem, Split
 from suite.training.record import Checkpoint, RunRecord, Status
 from suite.training.sharpness import LargestEigenvalue

@@ -11,6 +11,7 @@ import torch
 from torch.func import grad, vjp
 from torch.utils.flop_counter import FlopCounterMode
 
+from suite.curvature.subspace import reduced_size
 from suite.errors import BadInput
 from suite.estimating import passes
 from suite.estimating.devices import CPU, DEVICES, LOADED, WORST, device_named
@@ -149,6 +150,13 @@ def test_products_of_probes_by_hand() -> None:
     assert total["spectrum"].counts["Hessian products"] == 8 * 20 * 4 * 40
     assert total["common"].counts["Hessian products"] == 8 * 20 * 4 * 60
     assert "whole" not in total, "it is the same as the spectrum, training being on all inputs"
+
+
+def test_unknowns_in_the_range_are_half_of_the_engines_bound() -> None:
+    shapes = ((200, 784), (200, 200), (200, 200), (200, 200), (10, 200))
+    network = network_of(MLP(widths=[200] * 4, bias=False), Shape("vectors", features=784, outputs=10))
+    assert network.shapes == shapes
+    assert network.in_range(8) == reduced_size(shapes, 8) // 2
 
 
 @pytest.mark.parametrize("file", QUICK, ids=lambda file: file.stem)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from suite.curvature.jacobian import Step
+from suite.curvature.spectrum import DenseSpectra
 from suite.measuring.place import WORKER_VARIABLES, Place
+from suite.measuring.probes import spectrum
 from suite.measuring.probes.spectrum import load_spectrum, retried, spectral_probe
 from suite.models.flat import initial_weights
 from suite.spec.probes import DenseSpectrum, LanczosSpectrum
@@ -16,6 +19,7 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"
 
 NETWORKS = {
     "mlp": ({"kind": "digits"}, {"kind": "mlp", "widths": [8], "activation": "gelu"}),
+    "mlp with biases": ({"kind": "digits"}, {"kind": "mlp", "widths": [7, 6], "activation": "relu", "bias": True}),
     "transformer": (
         {"kind": "modular", "modulus": 11, "operation": "add", "encoding": "tokens", "train_fraction": 0.6},
         {"kind": "transformer", "layers": 1, "width": 16, "heads": 2},
@@ -50,6 +54,36 @@ def test_dense_and_lanczos_see_one_hessian(network: str) -> None:
     assert spread is not None
     assert abs(estimate.trace().value - exact.trace().value) < 4 * spread
     assert retried(probe(network, dense, "cpu")) == ""
+
+
+@pytest.mark.parametrize("network", ["mlp", "mlp with biases"])
+def test_the_range_gives_the_spectrum_of_what_is_too_large_for_a_matrix(
+    network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = DenseSpectrum(minibatches=2, batch_size=8)
+    written = load_spectrum(budget, probe(network, budget, "cpu"))
+    monkeypatch.setattr(spectrum, "_MATRIX", 100)
+    ranged = load_spectrum(budget, probe(network, budget, "cpu"))
+    assert isinstance(written, DenseSpectra)
+    assert isinstance(ranged, DenseSpectra)
+    assert ranged.size == written.size
+    for one, other in zip(ranged.eigenvalues, written.eigenvalues, strict=True):
+        ours, theirs = (_whole(values, written.size) for values in (one, other))
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-12 * float(theirs.abs().max()))
+    step = Step(0.5)
+    assert ranged.sharpness_dimension(step).value == pytest.approx(written.sharpness_dimension(step).value, rel=1e-9)
+
+
+def _whole(values: torch.Tensor, size: int) -> torch.Tensor:
+    """With the zeros that are left out, ascending."""
+    kept = values[values != 0]
+    return torch.cat([kept, torch.zeros(size - len(kept), dtype=values.dtype)]).sort().values
+
+
+def test_other_networks_that_are_too_large_for_a_matrix_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectrum, "_MATRIX", 100)
+    with pytest.raises(ValueError, match="use kind: lanczos"):
+        probe("transformer", DenseSpectrum(minibatches=1), "cpu")
 
 
 @pytest.mark.gpu

@@ -12,9 +12,10 @@ from suite.models.mlp import MLP
 from suite.models.transformer import Transformer
 from suite.spec.base import Shape
 from suite.spec.training import SGD
+from suite.training.descent import descent
 from suite.training.objective import Loss, losses_and_slopes, mean_loss, sample_losses
 from suite.training.optimizers import hyperparameters, stacked_optimizer
-from suite.training.perceptron import Perceptrons, descent
+from suite.training.perceptron import Perceptrons
 
 CELLS, BATCH, FEATURES, CLASSES = 3, 7, 5, 4
 SHAPE = Shape(encoding="vectors", features=FEATURES, outputs=CLASSES)

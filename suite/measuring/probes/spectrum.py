@@ -7,21 +7,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from suite.curvature.dense import minibatch_eigenvalues
+from suite.curvature.dense import minibatch_eigenvalues, without_rounding
 from suite.curvature.hessian import HessianOperator, Loss
 from suite.curvature.operator import SymmetricOperator
 from suite.curvature.quadrature import spectral_measure
 from suite.curvature.reduction import ReducedInputs
 from suite.curvature.spectrum import DenseSpectra, QuadratureSpectrum
+from suite.curvature.subspace import MLPBatch, RangeBasis, exact_eigenvalues
 from suite.measuring.probes.base import Probe, Subject
 from suite.models.flat import FlatModel
 from suite.spec.probes import DenseSpectrum, LanczosSpectrum
 from suite.spec.seeds import seed_of
 from suite.training.objective import mean_loss
+from suite.training.perceptron import Perceptrons
 from suite.training.problem import Problem
 
 _BLOCK_NUMBERS = 2**24
 """Entries of one block of vectors."""
+
+_MATRIX = 2**14
+"""Unknowns, after the reduction to the span of the inputs, of the largest Hessian that is written down (2 GiB)."""
+
+_RANGE_MEMORY = 2**32
+"""Bytes that the spectrum of a larger one may take, by way of its range."""
 
 
 def spectral_probe(
@@ -116,8 +124,26 @@ def _dense(problem: Problem, weights: Tensor, spec: DenseSpectrum, batch: int) -
 
 def _eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, bool]:
     """Eigenvalues on one minibatch without the exact zeros that the reduction takes out, and whether it was retried."""
-    loss, weights, _ = reduced_loss(problem, weights, inputs, targets)
-    return minibatch_eigenvalues(loss, weights)
+    loss, reduced, _ = reduced_loss(problem, weights, inputs, targets)
+    if len(reduced) <= _MATRIX:
+        return minibatch_eigenvalues(loss, reduced)
+    return _range_eigenvalues(problem, weights, inputs, targets), False
+
+
+def _range_eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Those of a perceptron that is too large for a matrix, but for exact zeros: on small batches they are few."""
+    network = Perceptrons.of(problem.model, problem.objective, inputs)
+    if network is None:
+        raise ValueError(
+            f"the Hessian of {len(weights):,} parameters is too large to write down, and only a perceptron's has a "
+            "range that is known: use kind: lanczos"
+        )
+    shapes = [(layer.shape[0], layer.shape[1]) for layer in network.layers]
+    batch = MLPBatch(
+        weights, shapes, inputs, network.activation.value, lambda z: mean_loss(problem.objective, z, targets),
+        network.layers[0].bias is not None,
+    )  # fmt: skip
+    return without_rounding(exact_eigenvalues(RangeBasis(batch), _RANGE_MEMORY))
 
 
 def _hessian(problem: Problem, weights: Tensor, draw: int, batch: int) -> HessianOperator:
