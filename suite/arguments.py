@@ -186,12 +186,17 @@ def claims(file: Path, results: Sequence[TaskResults]) -> list[Claim]:
         BadInput: the file cannot be read, or something in it is wrong.
     """
     from suite.spec.claims import Published, load_claims
+    from suite.spec.loading import find_tasks
 
     published = {
         read.name: Published(read.kind, dict(read.metrics["family"]), tuple(read.hyperparameters), tuple(read.targets))
         for read in results
     }
-    return load_claims(file, published)
+    root = Path("tasks")
+    described = (
+        {path.relative_to(root).with_suffix("").as_posix() for path in find_tasks(root)} if root.is_dir() else None
+    )
+    return load_claims(file, published, described)
 
 
 def table(title: str, rows: list[dict[str, Any]], as_json: bool, **columns: tuple[str, ...]) -> None:

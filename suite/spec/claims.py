@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -156,12 +156,17 @@ class Published:
     targets: tuple[str, ...]
 
 
-def load_claims(path: Path, published: Mapping[str, Published]) -> list[Claim]:
+def load_claims(
+    path: Path, published: Mapping[str, Published], described: Collection[str] | None = None
+) -> list[Claim]:
     """Read a file of claims.
 
     Args:
         path: the file.
-        published: the published tasks, by name. Of a claim that is about none of them names are not looked up.
+        published: the published tasks, by name. Of a claim that is about none of them metrics, targets and
+            hyperparameters are not looked up.
+        described: the names of the tasks that there are files of; None where there are none: then claims may be about
+            any task.
 
     Raises:
         BadInput: all its problems, one `file:line: field: what is wrong, what was meant` a line.
@@ -171,13 +176,15 @@ def load_claims(path: Path, published: Mapping[str, Published]) -> list[Claim]:
             content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    claims, problems = check_claims(content, published)
+    claims, problems = check_claims(content, published, described)
     if problems:
         raise BadInput("\n".join(problem.text(str(path)) for problem in problems))
     return claims
 
 
-def check_claims(content: bytes, published: Mapping[str, Published]) -> tuple[list[Claim], list[Problem]]:
+def check_claims(
+    content: bytes, published: Mapping[str, Published], described: Collection[str] | None = None
+) -> tuple[list[Claim], list[Problem]]:
     """The claims of a file's content, and what is wrong with it, by line; none of the claims if anything is."""
     try:
         document = parse(content)
@@ -187,6 +194,8 @@ def check_claims(content: bytes, published: Mapping[str, Published]) -> tuple[li
     except ValidationError as error:
         return [], sorted(explain.problems(error, document, ClaimsFile), key=lambda problem: problem.line)
     problems = [*_repeated(claims, document), *_unknown(claims, document, published)]
+    if described is not None:
+        problems += _of_nothing(claims, document, {*published, *described})
     return ([] if problems else claims), sorted(problems, key=lambda problem: problem.line)
 
 
@@ -197,6 +206,18 @@ def _repeated(claims: list[Claim], document: Document) -> Iterator[Problem]:
         if claim.id in seen:
             yield Problem(line, f"claims[{i}].id", f"{claim.id} is the id of the claim in line {seen[claim.id]} too")
         seen.setdefault(claim.id, line)
+
+
+def _of_nothing(claims: list[Claim], document: Document, tasks: set[str]) -> Iterator[Problem]:
+    """Tasks that are neither published nor described: a misspelt one would stay undecided for ever."""
+    for i, claim in enumerate(claims):
+        for field, names in (("tasks", claim.tasks), ("analogues", claim.analogues)):
+            for j, name in enumerate(names):
+                if name not in tasks:
+                    near = explain.nearest(name, tasks)
+                    hint = f"; did you mean {near}?" if near else ""
+                    message = f"{name} is no published task, and there is no tasks/{name}.yaml{hint}"
+                    yield _problem(document, ("claims", i, field, j), message)
 
 
 def _unknown(claims: list[Claim], document: Document, published: Mapping[str, Published]) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from suite import arguments
 from suite.errors import BadInput
 from suite.ranking.tables import read_results
 from suite.spec.claims import Claim, Published, check_claims, load_claims
+from suite.spec.loading import find_tasks
 
 ROOT = Path(__file__).parents[2]
 GOOD = """\
@@ -207,3 +208,18 @@ def test_a_file_that_cannot_be_read_and_one_that_is_wrong(tmp_path: Path) -> Non
     with pytest.raises(BadInput) as raised:
         load_claims(file, PUBLISHED)
     assert [line.split(": ")[0] for line in str(raised.value).splitlines()] == [f"{file}:7", f"{file}:9"]
+
+
+def test_tasks_that_are_neither_published_nor_described() -> None:
+    content = GOOD.replace("tasks: [", "tasks: [mnist/mlp4, ", 1).encode()
+    assert check_claims(content, PUBLISHED)[1] == []
+    assert check_claims(content, PUBLISHED, ["mnist/mlp4"])[1] == []
+    (problem,) = check_claims(content, PUBLISHED, ["mnist/mlp5"])[1]
+    assert problem.text("f").startswith("f:")
+    meant = "mnist/mlp4 is no published task, and there is no tasks/mnist/mlp4.yaml; did you mean mnist/mlp5?"
+    assert problem.text("f").endswith(f"claims[0].tasks[0]: {meant}")
+
+
+def test_our_own_claims_are_about_tasks_that_there_are() -> None:
+    tasks = {path.relative_to(ROOT / "tasks").with_suffix("").as_posix() for path in find_tasks(ROOT / "tasks")}
+    load_claims(ROOT / "reports/claims.yaml", {}, tasks)
