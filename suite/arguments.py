@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from suite.pipeline import Options
     from suite.ranking.tables import TaskResults
+    from suite.reporting.board import Board
     from suite.reproducing.judged import Judgement
     from suite.spec.claims import Claim
 
@@ -197,6 +198,21 @@ def claims(file: Path, results: Sequence[TaskResults]) -> list[Claim]:
         {path.relative_to(root).with_suffix("").as_posix() for path in find_tasks(root)} if root.is_dir() else None
     )
     return load_claims(file, published, described)
+
+
+def prose(page: Path, board: Board) -> tuple[dict[Path, str], list[str]]:
+    """A page of findings, if it is there, with its figures written anew; and what it says that is not so, a line each.
+
+    Raises:
+        BadInput: a figure in it is not one.
+    """
+    from suite.reporting.findings import refreshed
+    from suite.spec.figure import read_page
+
+    if not page.is_file():
+        return {}, []
+    text, untrue = refreshed(read_page(page), board)
+    return {page: text}, untrue
 
 
 def table(title: str, rows: list[dict[str, Any]], as_json: bool, **columns: tuple[str, ...]) -> None:

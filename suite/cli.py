@@ -172,15 +172,18 @@ def leaderboard(
     verdicts = judge(arguments.claims(file, read), read) if file else []
     page = markdown or (Path("leaderboard.md") if results == RESULTS else beside / "leaderboard.md")
     place = build.Place(page, reports or beside)
+    prose, untrue = arguments.prose(place.reports / "findings.md", board)
+    for sentence in untrue:
+        print(sentence, file=sys.stderr)
     if check:
-        drifted = build.check(board, place, verdicts)
+        drifted = build.check(board, place, verdicts, prose)
         for name in drifted:
             print(f"{name} is not what `suite leaderboard` makes of {results}", file=sys.stderr)
-        if drifted:
+        if drifted or untrue:
             raise typer.Exit(1)
         print(f"{page}, {place.reports}/figures and {place.reports}/tables are current")
         return
-    written = build.build(board, PUBLISHED, place, place.reports / "site", verdicts)
+    written = build.build(board, PUBLISHED, place, place.reports / "site", verdicts, prose)
     print(f"{page}, and in {place.reports}: figures, tables and site/index.html ({len(written)} files)")
 
 

@@ -71,7 +71,7 @@ class Verdict:
     small: Judgement | None
 
 
-class _Pool:
+class Pool:
     """The evidence of the published tasks, each made once."""
 
     def __init__(self, results: Sequence[TaskResults], resamples: int) -> None:
@@ -84,6 +84,7 @@ class _Pool:
         self._made: dict[tuple[str, bool], Evidence] = {}
 
     def __call__(self, task: str, ruled: bool) -> Evidence | None:
+        """Of a task, under its inclusion rule or of all usable networks; None where it is not published."""
         if task not in self.results:
             return None
         ruled = ruled and self.matters(task)
@@ -115,7 +116,7 @@ def judge(
         results: the published tasks.
         resamples: bootstrap resamples.
     """
-    pool = _Pool(results, resamples)
+    pool = Pool(results, resamples)
     with threadpool_limits(1, user_api="blas"):
         return [
             Verdict(
@@ -127,7 +128,7 @@ def judge(
         ]
 
 
-def _judge(claim: Claim, tasks: Sequence[str], pool: _Pool) -> Judgement:
+def _judge(claim: Claim, tasks: Sequence[str], pool: Pool) -> Judgement:
     ruled = _answer(claim, tasks, pool, ruled=True)
     unruled = _answer(claim, tasks, pool, ruled=False) if any(map(pool.matters, tasks)) else ruled
     if ruled.verdict != unruled.verdict:
@@ -142,7 +143,7 @@ def _judge(claim: Claim, tasks: Sequence[str], pool: _Pool) -> Judgement:
     return Judgement(UNDECIDED, why, ruled, unruled, _deciding(ruled))
 
 
-def _answer(claim: Claim, tasks: Sequence[str], pool: _Pool, ruled: bool) -> Answer:
+def _answer(claim: Claim, tasks: Sequence[str], pool: Pool, ruled: bool) -> Answer:
     findings = [finding for test in claim.tests for finding in _of_test(claim, test, tasks, pool, ruled)]
     return Answer(verdict_of(findings), tuple(findings), sum(pool.left_out(task, ruled) for task in tasks))
 
@@ -155,7 +156,7 @@ def verdict_of(findings: Sequence[Finding]) -> str:
     return REFUTED if tested and some(np.array(tested)) < TAIL else UNDECIDED
 
 
-def _of_test(claim: Claim, test: ClaimTest, tasks: Sequence[str], pool: _Pool, ruled: bool) -> list[Finding]:
+def _of_test(claim: Claim, test: ClaimTest, tasks: Sequence[str], pool: Pool, ruled: bool) -> list[Finding]:
     there = {task: evidence for task in tasks if (evidence := pool(task, ruled)) is not None}
     absent = [
         Finding(words(test), task, "", problem="not published", remedy=_publish(task))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from suite.errors import BadInput
 from suite.ranking.claims import Verdict
@@ -38,7 +39,12 @@ class Place:
 
 
 def build(
-    board: Board, origin: Origin, place: Place, site: Path | None = None, verdicts: Sequence[Verdict] = ()
+    board: Board,
+    origin: Origin,
+    place: Place,
+    site: Path | None = None,
+    verdicts: Sequence[Verdict] = (),
+    prose: Mapping[Path, str] = MappingProxyType({}),
 ) -> list[Path]:
     """Write the leaderboard, its figures and (if asked) the site; returns what was written.
 
@@ -48,11 +54,12 @@ def build(
         place: the leaderboard's file, and the folder of its figures and tables.
         site: a folder for the site.
         verdicts: on claims, to be shown beside the rankings.
+        prose: further pages, whose figures are of these results.
 
     Raises:
         BadInput: a file cannot be written.
     """
-    contents = _contents(board, origin, place, verdicts)
+    contents = _contents(board, origin, place, verdicts) | {path: text.encode() for path, text in prose.items()}
     if site is not None:
         claims = claims_table(rows(verdicts)) if verdicts else None
         contents |= {site / name: text for name, text in pages(board, origin, claims).items()}
@@ -64,9 +71,14 @@ def build(
     return list(contents)
 
 
-def check(board: Board, place: Place, verdicts: Sequence[Verdict] = ()) -> list[str]:
+def check(
+    board: Board,
+    place: Place,
+    verdicts: Sequence[Verdict] = (),
+    prose: Mapping[Path, str] = MappingProxyType({}),
+) -> list[str]:
     """The committed files that are not what the results say, without writing anything."""
-    contents = _contents(board, PUBLISHED, place, verdicts)
+    contents = _contents(board, PUBLISHED, place, verdicts) | {path: text.encode() for path, text in prose.items()}
     drifted = [str(path) for path, text in contents.items() if not path.is_file() or path.read_bytes() != text]
     return drifted + [str(stale) for stale in place.stale(contents)]
 

@@ -1,0 +1,110 @@
+"""What published results say of a figure in a page of prose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from suite.ranking.bootstrap import LEVEL
+from suite.ranking.claims import Pool
+from suite.ranking.edge import edge_counts
+from suite.ranking.evidence import Evidence
+from suite.ranking.findings import find
+from suite.ranking.tables import TaskResults
+from suite.ranking.trajectory import transitions
+
+if TYPE_CHECKING:
+    from suite.spec.figure import Figure
+
+ALL, OF_RUNS = "all", ("lead", "edge")
+"""As `suite.spec.figure` has them."""
+
+
+@dataclass(frozen=True)
+class Figured:
+    """A figure and whether it lies on the side that is said.
+
+    Attributes:
+        value, low, high: the statistic and its 95 % interval; against a rival the difference.
+        outcome: `holds`, `fails` or `open`.
+        problem: why there is none, or why nothing is certain; empty where nothing stands in the way.
+    """
+
+    value: float
+    low: float
+    high: float
+    outcome: str
+    problem: str = ""
+
+
+def figured(figure: Figure, pool: Pool, overall: pd.DataFrame) -> Figured:
+    """The statistic of a figure.
+
+    Args:
+        figure: which.
+        pool: the published tasks.
+        overall: the table of `suite.ranking.leaderboard.rank_overall`.
+    """
+    if figure.task == ALL:
+        return _overall(figure, overall)
+    evidence = pool(figure.task, figure.ruled)
+    if evidence is None:
+        return _nothing(f"{figure.task} is not published")
+    if figure.statistic in OF_RUNS:
+        made = _lead if figure.statistic == "lead" else _edge
+        return made(figure, evidence.results)
+    return _tested(figure, evidence)
+
+
+def _tested(figure: Figure, evidence: Evidence) -> Figured:
+    if figure.target is not None and figure.target not in evidence.results.targets:
+        return _nothing(f"{figure.task} has no target {figure.target}")
+    found = find(figure, figure.task, evidence, figure.target or "")
+    if found.shown is None:
+        return _nothing(found.problem)
+    shown, effect = found.shown, found.shown.effect
+    ends = (effect.value, effect.low, effect.high) if shown.rival else (shown.value, shown.low, shown.high)
+    return Figured(*ends, found.outcome, found.problem)
+
+
+def _nothing(problem: str) -> Figured:
+    return Figured(float("nan"), float("nan"), float("nan"), "open", problem)
+
+
+def _overall(figure: Figure, overall: pd.DataFrame) -> Figured:
+    name = str(figure.metric)  # of all tasks there is one metric's
+    row = overall.to_dict("index").get(name, {})
+    if pd.isna(row.get("score")):
+        return _nothing(f"{name} has no score over all tasks")
+    return _beside(figure, float(row["score"]), float(row["low"]), float(row["high"]))
+
+
+def _lead(figure: Figure, results: TaskResults) -> Figured:
+    if results.kind != "trajectory":
+        return _nothing(f"{results.name} has no trajectories")
+    name = str(figure.metric)  # a lead is of one metric
+    row = transitions(results).set_index("metric").to_dict("index").get(name, {})
+    if not row.get("runs"):
+        return _nothing(f"{name} changes in no run of {results.name} that groks")
+    return _beside(figure, float(row["lead"]), float(row["low"]), float(row["high"]))
+
+
+def _edge(figure: Figure, results: TaskResults) -> Figured:
+    counts = edge_counts(results.edge)
+    if counts is None or not counts.networks:
+        return _nothing(f"no edge ratio was recorded along the training of {results.name}")
+    ends = binomtest(counts.ever, counts.networks).proportion_ci(LEVEL, method="exact")
+    return _beside(figure, counts.ever / counts.networks, float(ends.low), float(ends.high))
+
+
+def _beside(figure: Figure, value: float, low: float, high: float) -> Figured:
+    """On which side of the figure's number an interval lies; a side that is not known is open."""
+    if figure.above is not None:
+        outcome = "holds" if low > figure.above else "fails" if high < figure.above else "open"
+    else:
+        bound = figure.below if figure.below is not None else float("nan")
+        outcome = "holds" if high < bound else "fails" if low > bound else "open"
+    return Figured(value, low, high, outcome)
