@@ -166,12 +166,11 @@ def _points(plan: Plan, store: Store) -> Iterator[Point]:
 
 
 def _probes(plan: Plan, store: Store, names: Iterable[str]) -> Iterator[StoredProbe]:
-    """The probes of a task that are there."""
+    """The probes of a task that are there, each once: several names may come to the same measurement."""
     for point in _points(plan, store):
-        for name in names:
-            if getattr(point.task.probes, name) is None:
-                continue
-            probe = store.probe(probe_key(point.run_id, point.step, point.task, name))
+        asked = (name for name in names if getattr(point.task.probes, name) is not None)
+        for key in dict.fromkeys(probe_key(point.run_id, point.step, point.task, name) for name in asked):
+            probe = store.probe(key)
             if probe is not None:
                 yield probe
 

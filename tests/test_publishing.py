@@ -1,0 +1,61 @@
+"""What provenance says of seconds, from a store with known ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from suite.measuring.measure import Plan, plan
+from suite.measuring.place import Place
+from suite.measuring.probes import probe_key
+from suite.metrics import find_metrics
+from suite.publishing import write_results
+from suite.spec.task import TaskSpec
+from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun
+from tests.command import TINY
+
+TRAINED, LONE, SHARED = 3.0, 0.5, 2.25
+"""Seconds of a stack, of a probe with one name, of one with two: powers of two, whose sums are exact."""
+
+
+def _plan(batch_size: int | str) -> Plan:
+    dense = {"kind": "dense", "minibatches": 1}
+    spec: dict[str, Any] = yaml.safe_load(TINY) | {"grid": {"seed": [0, 1]}}
+    spec["training"]["batch_size"] = batch_size
+    spec["probes"] = {"spectrum": dense, "whole": dense | {"batch_size": "full"}, "gradients": None}
+    return plan(TaskSpec.model_validate(spec), Place.of("cpu", "float32"))
+
+
+def _published(home: Path, made: Plan, seconds: dict[str, float]) -> dict[str, float]:
+    """What is written of the seconds where both probes of each run failed after so many."""
+    with Store(home, writing=True) as store:
+        for stack in made.stacks:
+            point = StoredCheckpoint(9, b"weights", 0.1, 1.0, 0.2, 0.9)
+            ids = stack.run_ids(made.environment)
+            runs = [StoredRun(run_id, "finished", 296, b"initial", b"curve", (point,)) for run_id in ids]
+            noted = {"data": {}, "device_name": "x", "versions": {}}
+            store.record_stack(stack.key(made.environment), runs, TRAINED, noted)
+        for cell, run_id in made.runs():
+            for name, took in seconds.items():
+                key = probe_key(run_id, 9, cell.task, name)
+                store.record_probes([StoredProbe(key, name, run_id, 9, None, "failed", "no luck", took)])
+        metrics = {name: find_metrics()[name] for name in ("hessian_trace", "whole_trace")}
+        folder = write_results(made, store, metrics, home / "results")
+    return dict(json.loads((folder / "provenance.json").read_text())["seconds"])
+
+
+def test_a_probe_that_two_names_come_to_is_counted_once(tmp_path: Path) -> None:
+    made = _plan("full")
+    (cell, run_id), *_ = made.runs()
+    assert probe_key(run_id, 9, cell.task, "spectrum") == probe_key(run_id, 9, cell.task, "whole")
+    found = _published(tmp_path, made, {"spectrum": SHARED})
+    assert found == {"training": TRAINED, "probes": 2 * SHARED, "probe spectrum": 2 * SHARED, "metrics": 0}
+
+
+def test_probes_that_differ_are_both_counted(tmp_path: Path) -> None:
+    found = _published(tmp_path, _plan(32), {"spectrum": SHARED, "whole": LONE})
+    assert found["probes"] == 2 * (SHARED + LONE)
+    assert (found["probe spectrum"], found["probe whole"]) == (2 * SHARED, 2 * LONE)
