@@ -1,13 +1,17 @@
-"""Stacked training against the one-cell-at-a-time loop: ratios within one run, one thread each.
+"""Stacked training against the one-cell-at-a-time loop: ratios within one run. `extra_info` has cell-steps per second.
 
-`digits-mlp3` whole; of the paper's MLP-3 on MNIST two epochs of batch size 16, 7,500 steps of ten cells, where
-a step's overhead is most of it. `extra_info` has cell-steps per second.
+`digits-mlp3` whole, and of the paper's MLP-3 on MNIST some epochs of batch size 16, where a step's overhead is most of
+it: with one thread each; and on two cores, where the suite has two workers and a plain loop has PyTorch's two threads
+(a second loop beside the first would be another way to use them: that comparison is the one of one thread each).
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from suite.spec.cells import cells, stacks
+from suite.spec.cells import Stack, cells, stacks
 from suite.spec.loading import load_task
 from suite.spec.task import TaskSpec
 from suite.training.problem import load_problem, load_test_split
@@ -59,13 +63,61 @@ def test_training(benchmark: BenchmarkFixture, way: Way) -> None:
 @pytest.mark.skipif("SUITE_DATA_DIR" not in os.environ, reason="reads MNIST: SUITE_DATA_DIR is not set")
 @ways
 def test_training_in_small_batches(benchmark: BenchmarkFixture, way: Way) -> None:
-    whole = load_task(TASKS / "mnist/mlp3.yaml")
-    grid = whole.grid | {"training.batch_size": [16]}
-    plain = {"epochs": 2, "sharpness": None, "trajectory": None}  # steps and nothing else, as the loop takes them
-    task = whole.model_copy(update={"grid": grid, "training": whole.training.model_copy(update=plain)})
-    load_problem(task, CPU, torch.float32)  # the data are read once
-    load_test_split(task, CPU, torch.float32)
+    task = small_batches(2, [0, 1])
+    load_data(task)
     _measure(benchmark, way, task)
+
+
+@pytest.mark.benchmark(group="mnist/mlp3, one epoch of cells of batch size 16, two cores")
+@pytest.mark.skipif("SUITE_DATA_DIR" not in os.environ, reason="reads MNIST: SUITE_DATA_DIR is not set")
+@pytest.mark.parametrize("way", ["two workers, a stack each", "loop of two threads"])
+def test_training_in_small_batches_on_two_cores(benchmark: BenchmarkFixture, way: str) -> None:
+    if way.startswith("loop"):
+        torch.set_num_threads(2)
+        task = small_batches(1, [0])
+        load_data(task)
+        _measure(benchmark, one_at_a_time, task)
+        return
+    task = small_batches(1, [0, 1, 2, 3])
+    with ProcessPoolExecutor(2, get_context("spawn"), load_data, (task,)) as pool:
+        assert all(pool.map(_ready, range(2)))
+        _measure(benchmark, lambda task: _in_workers(pool, task), task)
+
+
+def small_batches(epochs: int, seeds: list[int]) -> TaskSpec:
+    """The cells of batch size 16 of MLP-3 on MNIST: steps and nothing else, as the loop takes them."""
+    whole = load_task(TASKS / "mnist/mlp3.yaml")
+    grid = whole.grid | {"training.batch_size": [16], "seed": seeds}
+    plain = {"epochs": epochs, "sharpness": None, "trajectory": None, "stack_size": 10}
+    return whole.model_copy(update={"grid": grid, "training": whole.training.model_copy(update=plain)})
+
+
+def load_data(task: TaskSpec) -> None:
+    """Read them once, so that no way of training is charged for it."""
+    torch.set_num_threads(torch.get_num_threads() if in_main() else 1)
+    load_problem(task, CPU, torch.float32)
+    load_test_split(task, CPU, torch.float32)
+
+
+def in_main() -> bool:
+    """Whether this is the process that measures, not a worker."""
+    return parent_process() is None
+
+
+def _ready(number: int) -> bool:
+    """Done when a worker has started: of two at once, each has one."""
+    time.sleep(1)
+    return number >= 0
+
+
+def _in_workers(pool: ProcessPoolExecutor, task: TaskSpec) -> None:
+    done = list(pool.map(_train, stacks(task)))
+    assert len(done) == 2
+
+
+def _train(stack: Stack) -> int:
+    task = stack.cells[0].task
+    return len(train_stack(stack, load_problem(task, CPU, torch.float32), load_test_split(task, CPU, torch.float32)))
 
 
 def _measure(benchmark: BenchmarkFixture, way: Way, task: TaskSpec) -> None:
