@@ -26,6 +26,7 @@ from suite.reporting.board import (
     span,
 )
 from suite.reporting.claims import CLAIMS_FILE, claims_section
+from suite.reporting.cost import costs_table
 from suite.reporting.details import power
 from suite.reporting.edge import edge_sentence
 from suite.reporting.markup import code, escaped, folded, table
@@ -114,6 +115,7 @@ def markdown(board: Board, reports: str = ".", origin: Origin = PUBLISHED, verdi
         _READING,
         *(_task(task, str(figures), str(tables)) for task in board.tasks),
         _metrics(board),
+        _costs(board),
         _reproduce(board, origin),
     ]
     return "\n".join(parts)
@@ -209,6 +211,14 @@ def _metrics(board: Board) -> str:
         "Sign: +1 if the gap is expected to grow with the metric; ± for trivial predictors: they may go either way."
     )
     return f"## Metrics\n\n{reading}\n\n{table(['name', 'metric', 'sign', 'source'], rows)}"
+
+
+def _costs(board: Board) -> str:
+    reading = (
+        "Wall-clock time of workers, added up: a worker has one core of a CPU, or is one process on a GPU. Each task's "
+        "page of tables says what was dearest, on what it was made and how to make it again."
+    )
+    return f"## What this cost\n\n{reading}\n\n{costs_table([task.results for task in board.tasks])}"
 
 
 def _reproduce(board: Board, origin: Origin) -> str:

@@ -24,6 +24,7 @@ from suite.reporting.board import (
     slug,
     span,
 )
+from suite.reporting.cost import cost_section
 from suite.reporting.details import further
 from suite.reporting.markup import escaped, table
 
@@ -50,7 +51,7 @@ def leading_table(task: TaskRanking, target: str) -> str:
 
 
 def task_page(task: TaskRanking, leaderboard: str) -> str:
-    """All tables of a task.
+    """All tables of a task, and what it cost.
 
     Args:
         task: its ranking.
@@ -69,6 +70,7 @@ def task_page(task: TaskRanking, leaderboard: str) -> str:
         )
         parts += [further(task, target)] if grid else []
     parts += [_transitions(task)] if results.kind == "trajectory" else []
+    parts.append(cost_section(results))
     return "\n".join(parts)
 
 
