@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,7 @@ def _cost(results: Path, more: dict[str, Any], metrics: dict[str, str] | None = 
     """Of `a/grid` with other words in its provenance, and other classes of cost of some metrics."""
     read = read_board(results, ["a/grid"]).tasks[0].results
     described = read.metrics.assign(cost=pd.Series(metrics or {}).reindex(read.metrics.index).fillna("free"))
-    fields = {"name": read.name, "title": read.title, "kind": read.kind, "runs": read.runs, "values": read.values}
-    return Cost(type(read)(provenance=read.provenance | more, metrics=described, **fields))
+    return Cost(replace(read, provenance=read.provenance | more, metrics=described))
 
 
 def test_the_command_makes_the_same_results_again(results: Path) -> None:
