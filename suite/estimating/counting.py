@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,22 @@ from suite.spec.base import ModelSpec, Shape
 
 @dataclass(frozen=True)
 class Counted:
-    """Of one input: parameters, floating-point operations of matrix products, operations and the entries they make."""
+    """Of one input: parameters, floating-point operations of matrix products, operations and the entries they make.
+
+    Attributes:
+        features, hidden: of a first layer that multiplies the raw inputs; 0 where there is none.
+        head: entries of the last matrix, for each prediction.
+        widest: of the widest activation.
+    """
 
     parameters: int
     flops: int
     operations: int
     numbers: int
+    features: int
+    hidden: int
+    head: int
+    widest: int
 
 
 class _Entries(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -48,4 +59,10 @@ def count(spec: ModelSpec, shape: Shape) -> Counted:
     inputs = torch.zeros(1, shape.features, dtype=dtype, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as flops, _Entries() as entries:
         model.module(inputs)
-    return Counted(model.size, flops.get_total_flops(), entries.operations, entries.numbers)
+    hidden, features = model.shapes[0] if model.linear_in_inputs else (0, 0)
+    predictions = shape.features if shape.every_position else 1
+    head = predictions * math.prod([(0,), *(one for one in model.shapes if len(one) > 1)][-1])
+    widest = max(max(one) for one in model.shapes) * (1 if shape.encoding == "vectors" else shape.features)
+    return Counted(
+        model.size, flops.get_total_flops(), entries.operations, entries.numbers, features, hidden, head, widest
+    )

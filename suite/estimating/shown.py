@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from suite.estimating.devices import LOADED, WORST
+from suite.estimating.devices import COMPARED, LOADED, PILOTS, WORST
 from suite.estimating.estimate import Estimate
 from suite.estimating.work import Work
 from suite.reporting.listing import print_rows
@@ -71,8 +71,9 @@ def notes(estimates: Sequence[Estimate]) -> list[str]:
     if device.measured:
         errors = ", ".join(f"× {factor:g} for {stage}" for stage, factor in WORST.items())
         lines.append(
-            f"Estimates of the quick suite as recorded were off by at most × {max(WORST.values()):g} ({errors}). "
-            "Those runs are of networks of at most 15,000 parameters: far larger ones were never compared. "
+            f"Estimates of {len(COMPARED)} recorded tasks were off by at most × {max(WORST.values()):g} ({errors}): "
+            "networks of at most 15,000 parameters, at most 60,000 inputs. Pilots of GPT-2 nano (478,272 parameters) "
+            f"took up to {PILOTS:g} times as long as estimated; larger networks were never compared. "
             f"The same task recorded again beside other work has taken up to {LOADED:g} times as long."
         )
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from suite.estimating.networks import Network, network_of
@@ -15,10 +16,26 @@ _BLOCK_NUMBERS = 2**24
 """As `suite.measuring.probes.spectrum` has it: entries of a block of vectors."""
 _MATRIX = 2**14
 """Likewise: unknowns of the largest Hessian that is written down."""
+_COLUMNS = 64
+"""As `suite.curvature.hessian` has it: columns of a Hessian that are made at once."""
+LARGE = 2**23
+"""Numbers (32 MiB) beyond which nothing is cached, and memory is fresh from the system each time."""
+_CACHED = 2**25
+"""Entries of a float64 matrix that no cache holds (256 MiB): half of a decomposition is then bound by memory."""
+_PIECE = 2**20
+"""As `suite.measuring.probes.gradients` has it: activations of the inputs that are looked at at once."""
+_TALL = 8
+"""As `suite.curvature.reduction` has it: inputs per feature from which a batch's span is kept by a worker process."""
 _OUTPUTS, _VECTORS = 16, 8
 """As `suite.measuring.probes.gradients` has them: outputs of exact traces, random vectors beyond."""
 _TRACE = 90
 """Eager operations that it takes to trace one operation of a network's forward pass, its gradient and the update."""
+_GRAPH = 5
+"""Those of an operator's graph, and of two evaluations of the loss that see that it is the same."""
+_MAPPED = 8
+"""Those of derivatives of single inputs, mapped over a piece of them."""
+_PUSH = 15
+"""Those of a tangent frame that is pushed through one step, and of the step itself."""
 _WARMUP = 1.5
 """As `suite.measuring.probes.exponents` has it: steps in all for each that counts."""
 
@@ -30,7 +47,7 @@ class Work:
     Attributes:
         flops: floating-point operations of matrix products in float32 (or whatever training's dtype is).
         double: those in float64.
-        eigen: those of eigenvalue decompositions.
+        eigen: those of eigenvalue and singular value decompositions.
         numbers: entries of tensors written by element-wise work.
         launches: tensor operations launched one after another by training's traced steps.
         eager: those of probes and metrics, through torch.func.
@@ -87,11 +104,15 @@ def _stack(stack: Stack) -> StackWork:
     batch, steps, cells = training.batch(size), training.total_steps(size), len(stack.cells)
     by_hand = network.layers > 0 and all(_plain(cell) for cell in stack.cells)
     updates = 4 if by_hand else {"sgd": 9, "adamw": 16}[training.optimizer.kind]
+    # minibatches are gathered from the training set, a full batch is there already
+    gathered = 0 if batch == size else batch * task.data.shape().features
+    # as counted in torch's dispatcher: stacked by vmap, gradients copy what they multiply
+    written = (2.5 if network.layers else 3.5) * network.numbers
     step = Work(
         flops=cells * batch * network.gradient,
-        numbers=cells * (3 * batch * network.numbers + updates * network.parameters),
-        # hand-written perceptrons launch some seven operations a layer, the rest three times their forward pass
-        launches=7 * network.layers + 14 if network.layers else 3 * network.operations + 20,
+        numbers=cells * (gathered + batch * written + updates * network.parameters),
+        # counted in traced graphs, views too; stacked, a forward pass and its gradient are eight times a forward pass
+        launches=(13 * network.layers + 30) if network.layers else 8 * network.operations + 20,
         counts={"steps": cells, "samples seen": cells * batch},
     )
     kept = len(training.checkpoint_steps(size)) * cells
@@ -128,26 +149,41 @@ def _sharpness(task: TaskSpec, network: Network) -> Work:
     if asked is None:
         return Work()
     looks = len(task.training.sharpness_steps(size))
-    return _products(network, looks * asked.iterations, 1, min(asked.samples, size), False)
+    return _in_pieces(network, looks * asked.iterations, min(asked.samples, size), 2 * _PIECE, False)
 
 
 def _products(network: Network, products: int, rows: int, inputs: int, double: bool) -> Work:
     """Products, so many rows at once, on so many inputs."""
-    flops = products * inputs * network.product
+    flops, read = products * inputs * network.product, inputs * (network.features + 2 * network.numbers)
     return Work(
         **{"double" if double else "flops": flops},
-        numbers=products * (8 * inputs * network.numbers + 4 * network.parameters),
+        # inputs and a graph that no cache holds are read anew by every block of products
+        numbers=products * (network.bend * inputs * network.numbers + 4 * network.parameters)
+        + (products / rows * read if read > LARGE else 0),
         # a single vector is pulled back without vmap, which costs more than the operations that it batches
-        eager=products / rows * (2 if rows == 1 else 5) * network.operations,
+        eager=products / rows * (1.5 if rows == 1 else 5) * network.operations,
         counts={"Hessian products": products},
     )
+
+
+def _in_pieces(network: Network, products: int, inputs: int, numbers: int, double: bool) -> Work:
+    """Products on so many inputs, in pieces of so many activations: of several, each makes its graph anew."""
+    pieces = -(-inputs * network.widest // numbers)
+    work = _products(network, products, 1, inputs, double)
+    if pieces == 1:
+        return work
+    # the loss is evaluated twice besides, to see that it is the same
+    flops = 2.0 * inputs * network.forward
+    looked = Work(double=flops) if double else Work(flops=flops)
+    graphs = (_slopes(network, 1, inputs, double) + looked) * products
+    return replace(work + graphs, eager=pieces * (work.eager + graphs.eager), counts=work.counts)
 
 
 def _slopes(network: Network, calls: int, inputs: int, double: bool = False) -> Work:
     flops = calls * inputs * network.gradient
     return Work(
         **{"double" if double else "flops": flops},
-        numbers=calls * (3 * inputs * network.numbers + 2 * network.parameters),
+        numbers=calls * (2 * inputs * network.numbers + 2 * network.parameters),
         eager=calls * 3 * network.operations,
         counts={"gradients": calls * inputs},
     )
@@ -203,34 +239,78 @@ def _probe(task: TaskSpec, stack: StackWork, name: str, budget: Any) -> Work:
     return _gradients(task, stack, budget)
 
 
+def decomposed(task: TaskSpec, stack: StackWork, probes: Iterable[str]) -> Work:
+    """The span of the whole training set, where a probe is on all of it: each worker finds it once for all networks."""
+    size, network = task.data.train_size(), stack.network
+    asked = [getattr(task.probes, name) for name in set(probes) & {"spectrum", "common", "whole"}]
+    whole = any(budget is not None and _batch(budget, stack.batch, size) == size for budget in asked)
+    return _span(network, size) if whole and _tall(network, size) else Work()
+
+
+def _tall(network: Network, inputs: int) -> bool:
+    return network.features > 0 and inputs >= _TALL * network.features
+
+
+def _span(network: Network, inputs: int) -> Work:
+    """The singular value decomposition of a batch's inputs."""
+    return Work(eigen=_decomposition(inputs, network.features))
+
+
 def _spectrum(
     network: Network, budget: DenseSpectrum | LanczosSpectrum, batch: int, size: int, reduced: bool = True
 ) -> Work:
     own, double = (network.in_span(batch) if reduced else network), budget.dtype == "float64"
+    begun = Work(eager=_GRAPH * network.operations)
+    if reduced and not _tall(network, batch):
+        begun += _span(network, batch)
     if isinstance(budget, DenseSpectrum):
         if own.parameters > _MATRIX and own.shapes:
-            d = own.in_range(batch)
-            # the matrix is assembled from signals: what comes back, for each unknown, at each input
-            return Work(double=d * batch * network.product, eigen=4 / 3 * d**3) * budget.minibatches
+            return (begun + _ranged(network, batch)) * budget.minibatches
         d = own.parameters
-        rows = min(d, max(1, _BLOCK_NUMBERS // d))
-        one = _products(own, d, rows, batch, double) + Work(eigen=4 / 3 * d**3 * (1 if double else 0.5))
-        return one * budget.minibatches
+        matrix = _products(own, d, min(d, _COLUMNS), batch, double)
+        return (begun + matrix + Work(eigen=_eigenvalues(d) * (1 if double else 0.5))) * budget.minibatches
     share = budget.runs if batch == size else min(budget.share, budget.runs)
     rows = max(1, min(share, _BLOCK_NUMBERS // own.parameters))
     work = _products(own, budget.runs * budget.steps, rows, batch, double)
+    draws = 1 if batch == size else budget.runs / share
     # the recurrence: a dozen operations on the vectors a step
-    return work + Work(
-        numbers=12 * budget.runs * budget.steps * own.parameters, eager=12 * budget.runs / share * budget.steps
+    return (
+        work
+        + begun * draws
+        + Work(numbers=12 * budget.runs * budget.steps * own.parameters, eager=12 * budget.runs / share * budget.steps)
     )
+
+
+def _ranged(network: Network, batch: int) -> Work:
+    """All eigenvalues on a few inputs by way of the Hessian's range, of a perceptron too large for a matrix."""
+    d = network.in_range(batch)
+    # a layer's basis takes a decomposition of its column-structured matrices outside of the row-structured ones
+    mixed = sum(_decomposition(*sizes) for sizes in network.mixed(batch))
+    # the matrix is assembled from signals: what comes back, for each unknown, at each input
+    return Work(double=d * batch * network.product, eigen=_eigenvalues(d) + mixed)
+
+
+def _eigenvalues(d: int) -> float:
+    """Operations of a symmetric matrix's eigenvalues: 4/3 d³ of the tridiagonal form, twice as dear beyond caches."""
+    return 4 / 3 * d**3 * (2 if d**2 > _CACHED else 1)
+
+
+def _decomposition(one: int, other: int) -> float:
+    """Operations of a singular value decomposition with its vectors, m k² and k³, m ≥ k: by way of QR.
+
+    Golub & Van Loan, Matrix Computations, the table of R-SVD. Twice as dear beyond caches.
+    """
+    long, short = max(one, other), min(one, other)
+    return (6.0 * long * short**2 + 20.0 * short**3) * (2 if long * short > _CACHED else 1)
 
 
 def _onward(stack: StackWork) -> Work:
     """One more step of a run's own training, alone."""
-    network = stack.network
+    network, data = stack.network, stack.stack.cells[0].task.data
+    gathered = 0 if stack.batch == data.train_size() else stack.batch * data.shape().features
     return Work(
         flops=stack.batch * network.gradient,
-        numbers=3 * stack.batch * network.numbers + 9 * network.parameters,
+        numbers=gathered + 2 * stack.batch * network.numbers + 9 * network.parameters,
         launches=3 * network.operations + 30,
         counts={"gradients": stack.batch},
     )
@@ -243,6 +323,8 @@ def _exponents(stack: StackWork, budget: Exponents) -> Work:
     count = state if budget.leading == "all" else min(budget.leading, state)
     steps, double = int(budget.steps * _WARMUP), budget.dtype == "float64"
     one = _products(network, count, count, stack.batch, double) + _slopes(network, 1, stack.batch, double)
+    # every step is differentiated anew, forward over reverse: nothing is kept from the step before
+    one = replace(one, eager=_PUSH * network.operations)
     # the frame is orthonormalised at every step, in float64: R and Q of a state × count matrix
     frame = Work(double=4.0 * state * count**2, numbers=8.0 * state * count, eager=60)
     return (one + frame) * steps
@@ -255,14 +337,17 @@ def _gradients(task: TaskSpec, stack: StackWork, budget: Gradients) -> Work:
     if task.data.shape().every_position:
         outputs *= task.data.shape().features
     vectors = outputs if outputs <= _OUTPUTS else _VECTORS
+    # gradients of single inputs, then traces, in pieces that hold so many numbers
+    pieces = sum(-(-samples * k * max(network.parameters, network.widest) // _PIECE) for k in (1, vectors))
     each = Work(
         double=samples * (network.gradient + (2 * vectors + 1) * network.forward),
         numbers=samples * (1 + vectors) * (network.numbers + network.parameters),
-        eager=20 * network.operations,
+        eager=pieces * _MAPPED * network.operations,
         counts={"gradients": samples * (1 + vectors)},
     )
-    whole = _slopes(network, 1, size, True) + _products(network, 2, 1, size, True)
+    copied = Work(numbers=2.0 * size * task.data.shape().features)  # the training set in float64
+    whole = copied + _slopes(network, 1, size, True) + _in_pieces(network, 2, size, _PIECE, True)
     if stack.batch == size:
         return each + whole
     batch = _slopes(network, 1, stack.batch, True) + _products(network, 1, 1, stack.batch, True)
-    return each + whole + batch * budget.minibatches
+    return each + whole + (batch + Work(eager=_GRAPH * network.operations)) * budget.minibatches
