@@ -33,10 +33,18 @@ def minibatch_eigenvalues(loss: Loss, params: Tensor) -> tuple[Tensor, bool]:
         values, retried = torch.linalg.eigvalsh(hessian).double(), False
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         values, retried = torch.linalg.eigvalsh(hessian.double()), True
-    return without_rounding(values, hessian.dtype), retried
+    return without_rounding(values, len(values), hessian.dtype), retried
 
 
-def without_rounding(values: Tensor, computed: torch.dtype = torch.float64) -> Tensor:
-    """Eigenvalues with those at rounding level, n · eps · max |α| of the dtype computed in, as exact zeros."""
-    floor = len(values) * torch.finfo(computed).eps * values.abs().max()
+def without_rounding(values: Tensor, size: int, computed: torch.dtype = torch.float64) -> Tensor:
+    """Eigenvalues with those at rounding level as exact zeros: size · eps · max |α|, eps of the dtype computed in.
+
+    Args:
+        values: float64 `[n]`; none, where the network is dead.
+        size: of the matrix.
+        computed: in which dtype they were found.
+    """
+    if not len(values):
+        return values
+    floor = size * torch.finfo(computed).eps * values.abs().max()
     return torch.where(values.abs() > floor, values, 0.0)

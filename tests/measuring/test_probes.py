@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -32,7 +34,12 @@ PROBES = {
 }
 
 
-def probe(network: str, spec: DenseSpectrum | LanczosSpectrum, device: str) -> dict[str, torch.Tensor]:
+def probe(
+    network: str,
+    spec: DenseSpectrum | LanczosSpectrum,
+    device: str,
+    change: Callable[[torch.Tensor], None] = lambda weights: None,
+) -> dict[str, torch.Tensor]:
     data, model = NETWORKS[network]
     training = {"optimizer": {"kind": "sgd", "learning_rate": 0.1}, "batch_size": 16, "steps": 1}
     task = TaskSpec.model_validate(
@@ -40,6 +47,7 @@ def probe(network: str, spec: DenseSpectrum | LanczosSpectrum, device: str) -> d
     )
     problem = load_problem(task, torch.device(device), torch.float64)
     weights = initial_weights(task.model, task.data.shape(), 0).to(device, torch.float64)
+    change(weights)
     return {name: t.cpu() for name, t in spectral_probe(problem, weights, spec, 16).items()}
 
 
@@ -80,10 +88,16 @@ def _whole(values: torch.Tensor, size: int) -> torch.Tensor:
     return torch.cat([kept, torch.zeros(size - len(kept), dtype=values.dtype)]).sort().values
 
 
-def test_other_networks_that_are_too_large_for_a_matrix_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dead", [slice(0, 7 * 65), slice(7 * 65, 7 * 65 + 6 * 8), slice(None)])
+def test_dead_networks_have_a_spectrum_of_zeros_by_the_range_too(dead: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(weights: torch.Tensor) -> None:
+        weights[dead] = 0.0 if dead == slice(None) else -weights[dead].abs() - 0.1
+
+    budget, step = DenseSpectrum(minibatches=1, batch_size=8), Step(0.5)
+    written = load_spectrum(budget, probe("mlp with biases", budget, "cpu", kill)).sharpness_dimension(step).value
     monkeypatch.setattr(spectrum, "_MATRIX", 100)
-    with pytest.raises(ValueError, match="use kind: lanczos"):
-        probe("transformer", DenseSpectrum(minibatches=1), "cpu")
+    ranged = load_spectrum(budget, probe("mlp with biases", budget, "cpu", kill)).sharpness_dimension(step).value
+    assert ranged == pytest.approx(written, rel=1e-9)
 
 
 @pytest.mark.gpu

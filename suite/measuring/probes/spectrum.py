@@ -26,10 +26,11 @@ _BLOCK_NUMBERS = 2**24
 """Entries of one block of vectors."""
 
 _MATRIX = 2**14
-"""Unknowns, after the reduction to the span of the inputs, of the largest Hessian that is written down (2 GiB)."""
+"""Unknowns, after the reduction to the span of the inputs, of the largest Hessian of a perceptron that is written down
+(2 GiB); the spectrum of a larger one is found by way of its range."""
 
 _RANGE_MEMORY = 2**32
-"""Bytes that the spectrum of a larger one may take, by way of its range."""
+"""Bytes that this may take."""
 
 
 def spectral_probe(
@@ -125,25 +126,20 @@ def _dense(problem: Problem, weights: Tensor, spec: DenseSpectrum, batch: int) -
 def _eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, bool]:
     """Eigenvalues on one minibatch without the exact zeros that the reduction takes out, and whether it was retried."""
     loss, reduced, _ = reduced_loss(problem, weights, inputs, targets)
-    if len(reduced) <= _MATRIX:
-        return minibatch_eigenvalues(loss, reduced)
-    return _range_eigenvalues(problem, weights, inputs, targets), False
-
-
-def _range_eigenvalues(problem: Problem, weights: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Those of a perceptron that is too large for a matrix, but for exact zeros: on small batches they are few."""
-    network = Perceptrons.of(problem.model, problem.objective, inputs)
+    network = Perceptrons.of(problem.model, problem.objective, inputs) if len(reduced) > _MATRIX else None
     if network is None:
-        raise ValueError(
-            f"the Hessian of {len(weights):,} parameters is too large to write down, and only a perceptron's has a "
-            "range that is known: use kind: lanczos"
-        )
+        return minibatch_eigenvalues(loss, reduced)
+    return _range_eigenvalues(network, weights, inputs, targets), False
+
+
+def _range_eigenvalues(network: Perceptrons, weights: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Those of a perceptron that is too large for a matrix, but for exact zeros: on small batches they are few."""
     shapes = [(layer.shape[0], layer.shape[1]) for layer in network.layers]
     batch = MLPBatch(
-        weights, shapes, inputs, network.activation.value, lambda z: mean_loss(problem.objective, z, targets),
+        weights, shapes, inputs, network.activation.value, lambda z: mean_loss(network.objective, z, targets),
         network.layers[0].bias is not None,
     )  # fmt: skip
-    return without_rounding(exact_eigenvalues(RangeBasis(batch), _RANGE_MEMORY))
+    return without_rounding(exact_eigenvalues(RangeBasis(batch), _RANGE_MEMORY), len(weights))
 
 
 def _hessian(problem: Problem, weights: Tensor, draw: int, batch: int) -> HessianOperator:
