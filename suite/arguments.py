@@ -193,10 +193,8 @@ def claims(file: Path, results: Sequence[TaskResults]) -> list[Claim]:
         read.name: Published(read.kind, dict(read.metrics["family"]), tuple(read.hyperparameters), tuple(read.targets))
         for read in results
     }
-    root = Path("tasks")
-    described = (
-        {path.relative_to(root).with_suffix("").as_posix() for path in find_tasks(root)} if root.is_dir() else None
-    )
+    root = file.parent.parent / "tasks"  # beside the folder of reports, as in this repository
+    described = {path.relative_to(root).with_suffix("").as_posix() for path in find_tasks(root)}
     return load_claims(file, published, described)
 
 

@@ -76,7 +76,7 @@ class Pool:
 
     def __init__(self, results: Sequence[TaskResults], resamples: int) -> None:
         self.results = {result.name: result for result in results}
-        self._resamples = resamples
+        self.resamples = resamples
         self._left_out = {
             name: {rule: int((~kept).sum()) for rule, kept in ((True, result.included), (False, result.usable))}
             for name, result in self.results.items()
@@ -89,7 +89,7 @@ class Pool:
             return None
         ruled = ruled and self.matters(task)
         if (task, ruled) not in self._made:
-            self._made[task, ruled] = Evidence(self.results[task], ruled, self._resamples)
+            self._made[task, ruled] = Evidence(self.results[task], ruled, self.resamples)
         return self._made[task, ruled]
 
     def left_out(self, task: str, ruled: bool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -53,9 +53,10 @@ def figured(figure: Figure, pool: Pool, overall: pd.DataFrame) -> Figured:
     evidence = pool(figure.task, figure.ruled)
     if evidence is None:
         return _nothing(f"{figure.task} is not published")
-    if figure.statistic in OF_RUNS:
-        made = _lead if figure.statistic == "lead" else _edge
-        return made(figure, evidence.results)
+    if figure.statistic == "lead":
+        return _lead(figure, evidence.results, pool.resamples)
+    if figure.statistic == "edge":
+        return _edge(figure, evidence.results)
     return _tested(figure, evidence)
 
 
@@ -82,11 +83,12 @@ def _overall(figure: Figure, overall: pd.DataFrame) -> Figured:
     return _beside(figure, float(row["score"]), float(row["low"]), float(row["high"]))
 
 
-def _lead(figure: Figure, results: TaskResults) -> Figured:
+def _lead(figure: Figure, results: TaskResults, resamples: int) -> Figured:
     if results.kind != "trajectory":
         return _nothing(f"{results.name} has no trajectories")
     name = str(figure.metric)  # a lead is of one metric
-    row = transitions(results).set_index("metric").to_dict("index").get(name, {})
+    alone = replace(results, metrics=results.metrics[results.metrics.index == name])
+    row = transitions(alone, resamples).set_index("metric").to_dict("index").get(name, {})
     if not row.get("runs"):
         return _nothing(f"{name} changes in no run of {results.name} that groks")
     return _beside(figure, float(row["lead"]), float(row["low"]), float(row["high"]))
@@ -101,10 +103,10 @@ def _edge(figure: Figure, results: TaskResults) -> Figured:
 
 
 def _beside(figure: Figure, value: float, low: float, high: float) -> Figured:
-    """On which side of the figure's number an interval lies; a side that is not known is open."""
+    """On which side of the figure's number an interval lies; without an interval it is open."""
     if figure.above is not None:
         outcome = "holds" if low > figure.above else "fails" if high < figure.above else "open"
     else:
-        bound = figure.below if figure.below is not None else float("nan")
-        outcome = "holds" if high < bound else "fails" if low > bound else "open"
+        assert figure.below is not None  # these figures are above or below a number
+        outcome = "holds" if high < figure.below else "fails" if low > figure.below else "open"
     return Figured(value, low, high, outcome)

@@ -27,10 +27,10 @@ ALL = "all"
 _OF_RUNS = ("lead", "edge")
 """Statistics that claims have not: how long before the jump a metric changes; the networks that passed the edge."""
 _WITHOUT_TARGET = ("agreement", "transition", "cells", *_OF_RUNS)
-_FIGURE = re.compile(r"<!--\s*figure\s*(\{.*?\})\s*-->(.*?)<!--\s*/figure\s*-->", re.DOTALL)
+_FIGURE = re.compile(r"<!--\s*figure\s*(\{(?:(?!-->).)*\})\s*-->((?:(?!<!--).)*)<!--\s*/figure\s*-->", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_LOOSE = re.compile(r"[+−-]\d*\.\d+|\d\.\d+ \[")
-"""What looks like a correlation or an interval and is no figure."""
+_LOOSE = re.compile(r"(?<![\w.])[+−-]\d[\d,]*(?:\.\d+)?|\d\.?\d* \[[+−-]?\d")
+"""What looks like a correlation or an interval and is no figure: a number with a sign, or one with an interval."""
 
 
 class Figure(ClaimTest):
@@ -49,7 +49,8 @@ class Figure(ClaimTest):
     def _misfits(self) -> Iterator[str]:
         yield from super()._misfits()
         whole = self.task == ALL
-        if whole and (self.statistic != "score" or self.metric is None or self.beats is not None):
+        alone = self.metric is not None and self.beats is None and self.between is None
+        if whole and (self.statistic != "score" or not alone):
             yield "of all tasks there is the score of one metric, against a number"
         if self.statistic in _OF_RUNS and (self.metric is None or self.between is not None):
             yield f"{self.statistic} is of one metric, above or below a number"

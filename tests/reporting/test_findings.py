@@ -91,7 +91,9 @@ def test_figures_are_those_of_the_results(board: Board, tmp_path: Path) -> None:
         (figure("a/grid", "edge_ratio", "edge", "above: 0, says: open"), "no edge ratio was recorded"),
         (figure("b/trajectory", "early", "lead", "below: 0"), "it certainly fails: +300 [+"),
         ("It is +0.43, they say.", "+0.43 is a number that nothing checks: make it a figure"),
-        ("A share of 0.50 [0.4, 0.6].", "0.50 [ is a number that nothing checks"),
+        ("A share of 0.50 [0.4, 0.6].", "0 [0 is a number that nothing checks"),
+        ("It leads by 244 [839, 1880] steps.", "244 [8"),
+        ("It leads by +2,244 steps, at b = 4-8 and 2026-11-26.", "+2,244 is a number that nothing checks"),
     ],
 )
 def test_words_that_the_results_belie_are_told(board: Board, tmp_path: Path, text: str, told: str) -> None:
@@ -107,6 +109,12 @@ def test_words_that_the_results_belie_are_told(board: Board, tmp_path: Path, tex
     [
         ("<!-- figure {task: a/grid} -->", "a part of it is missing"),
         ("0.3<!-- /figure -->", "a part of it is missing"),
+        (
+            "<!-- figure {task: a/grid} -->0.3 and words "
+            + figure("a/grid", "oracle", "tau", "target: loss_gap, above: 0"),
+            "a part of it is missing",
+        ),
+        (figure("all", "oracle", "score", "between: [0, 1]"), "of all tasks there is the score"),
         (figure("a/grid", "oracle", "tau", "above: 0"), "tau of a/grid needs a target"),
         (figure("a/grid", "oracle", "lead", "target: loss_gap, above: 0"), "lead of a/grid has no target"),
         (figure("all", "oracle", "tau", "above: 0"), "of all tasks there is the score"),
