@@ -221,6 +221,17 @@ def test_a_place_is_an_environment_and_a_device() -> None:
     assert str(Place.of("cpu", "float64").device) == "cpu"
 
 
+def test_numbers_below_the_smallest_normal_one_count_as_zero_in_workers() -> None:
+    tiny = torch.tensor([1e-39])
+    try:
+        Place.of("cpu", "float32").prepare()
+        assert float((tiny * 0.5).abs().max()) == 0
+        assert float((torch.tensor([1e-30]) * 0.5).abs().max()) > 0
+    finally:
+        torch.set_flush_denormal(False)
+    assert float((tiny * 0.5).abs().max()) > 0
+
+
 def test_preparing_for_cuda_chooses_the_device_and_a_fixed_order_of_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[object] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
