@@ -82,7 +82,7 @@ COMPARED = {
     "confounds/initialisation": "f6f388d0",
 }
 """The recordings that the CPU's constants were fitted to: tasks, and the commits by which they were trained."""
-WORST = {"training": 1.5, "probes": 1.5, "metrics": 1.35}
+WORST = {"training": 1.5, "probes": 1.7, "metrics": 1.35}
 """By what factor their estimates were off at most, either way; a test compares."""
 LOADED = 1.8
 """By what factor the same task, recorded again on the same machine beside other work, has taken longer."""
