@@ -25,10 +25,11 @@ SUPERSEDED = {
     ("grokking/mlp2-gelu", "f6f388d0467179e213ef8eff03683d4f9839e855", "spectrum"): 0.5,
     ("quick/modular-grokking", "76d489a996403909689a4560c2fa796636e11598", "spectrum"): 0.5,
 }
-"""Task, commit and probe of recordings that are not what it takes today; the part of their seconds that stands. For
-MNIST 60,000 × 784 inputs were decomposed anew for each of 50 networks, which was most of the 3,160 s; since f3a3cdc a
-worker does it once, and the recording is left out. The seconds of the two spectra of full batches, which two probes come
-to, were counted twice until 31c036a."""
+"""Task, commit and probe of recordings that are not what it takes today; the part of their seconds that stands.
+
+The 60,000 × 784 inputs of MNIST were decomposed anew for each of 50 networks, which was most of the 3,160 s; since
+f3a3cdc a worker does it once, and the recording is left out. The seconds of the two spectra of full batches, which two
+probes come to, were counted twice until 31c036a."""
 
 
 @dataclass(frozen=True)

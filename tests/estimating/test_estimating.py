@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ import torch
 from torch.func import grad, vjp
 from torch.utils.flop_counter import FlopCounterMode
 
+from suite.curvature import reduction
+from suite.curvature.hessian import dense_hessian
 from suite.curvature.subspace import reduced_size
 from suite.errors import BadInput
 from suite.estimating import passes
+from suite.estimating import work as counts
 from suite.estimating.counting import _Entries
 from suite.estimating.devices import COMPARED, CPU, DEVICES, LOADED, PILOTS, WORST, device_named
 from suite.estimating.estimate import SUPERSEDED, _measured, estimate, known_metrics, recorded_parts, stack_memory
 from suite.estimating.networks import network_of
 from suite.estimating.work import Work, _ranged, decomposed, probed, trained
 from suite.measuring.measure import applies, probes_read
-from suite.measuring.probes import asked, probe_key
+from suite.measuring.probes import asked, exponents, gradients, probe_key, spectrum
 from suite.metrics import find_metrics
 from suite.models.flat import flat_model, initial_weights
 from suite.models.gpt2 import GPT2
@@ -180,6 +184,15 @@ def test_products_of_probes_by_hand() -> None:
     assert total["spectrum"].counts["Hessian products"] == 8 * 20 * 4 * 40
     assert total["common"].counts["Hessian products"] == 8 * 20 * 4 * 60
     assert "whole" not in total, "it is the same as the spectrum, training being on all inputs"
+
+
+def test_numbers_that_are_copied_from_elsewhere_are_theirs() -> None:
+    there = {
+        "_BLOCK_NUMBERS": spectrum._BLOCK_NUMBERS, "_MATRIX": spectrum._MATRIX, "_PIECE": gradients._NUMBERS,
+        "_TALL": reduction._TALL, "_OUTPUTS": gradients._OUTPUTS, "_VECTORS": gradients._VECTORS,
+        "_WARMUP": 1 + exponents._WARMUP, "_COLUMNS": inspect.signature(dense_hessian).parameters["chunk"].default,
+    }  # fmt: skip
+    assert {name: getattr(counts, name) for name in there} == there
 
 
 def test_unknowns_in_the_range_are_half_of_the_engines_bound() -> None:

@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 
 from suite.errors import BadInput
+from suite.ranking import figured
 from suite.ranking.leaderboard import rank_overall
 from suite.ranking.tables import TaskResults
 from suite.ranking.task import rank_task
 from suite.ranking.trajectory import transitions
 from suite.reporting.board import Board, number, read_board, span
 from suite.reporting.findings import refreshed
+from suite.spec import figure as spec
 from suite.spec.figure import read_page
 from tests.ranking.claimed import STEPS, grid, trajectory
 
@@ -142,6 +144,10 @@ def test_share_of_networks_beyond_the_edge(tmp_path: Path) -> None:
     text, untrue = refreshed(read_page(page(tmp_path, figure("a/grid", "edge_ratio", "edge", "above: 0.01"))), made)
     assert ">0.10 [0.03, 0.22]<" in text
     assert untrue == []
+
+
+def test_words_that_two_rooms_share_are_the_same() -> None:
+    assert (figured.ALL, figured.OF_RUNS) == (spec.ALL, spec._OF_RUNS)
 
 
 def test_our_own_page_says_what_the_published_results_say() -> None:
