@@ -74,7 +74,7 @@ def notes(estimates: Sequence[Estimate]) -> list[str]:
             f"Estimates of {len(COMPARED)} recorded tasks were off by at most × {max(WORST.values()):g} ({errors}): "
             "networks of at most 15,000 parameters, at most 60,000 inputs. Pilots of GPT-2 nano (478,272 parameters) "
             f"took up to {PILOTS:g} times as long as estimated; larger networks were never compared. "
-            f"The same task recorded again beside other work has taken up to {LOADED:g} times as long."
+            f"Tasks recorded beside other work have taken up to {LOADED:g} times as long."
         )
     else:
         lines.append("These hours are ASSUMED, NOT MEASURED: no run on such a device was ever compared with them.")
