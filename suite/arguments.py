@@ -195,7 +195,7 @@ def claims(file: Path, results: Sequence[TaskResults]) -> list[Claim]:
     }
     root = file.parent.parent / "tasks"  # beside the folder of reports, as in this repository
     described = {path.relative_to(root).with_suffix("").as_posix() for path in find_tasks(root)}
-    return load_claims(file, published, described)
+    return load_claims(file, published, described or None)
 
 
 def prose(page: Path, board: Board) -> tuple[dict[Path, str], list[str]]:

@@ -107,11 +107,9 @@ def _figure(text: str, line: int) -> tuple[Figure | None, list[Problem]]:
     """The figure that a YAML mapping describes, or what is wrong with it; `line`: where it begins in its file."""
     try:
         document = parse(text.encode())
+        return Figure.model_validate(document.data), []
     except Unreadable as error:
         found = list(error.problems)
-        return None, [Problem(one.line + line - 1, one.field, one.message) for one in found]
-    try:
-        return Figure.model_validate(document.data), []
     except ValidationError as error:
         found = explain.problems(error, document, Figure)
     return None, [Problem(one.line + line - 1, one.field, one.message) for one in found]
