@@ -27,7 +27,7 @@ CLAIM = "sharpness_dimension"
 RATE = "learning_rate"
 """The predictor that every reader asks about first."""
 TRIVIAL, LACKING = "○", "†"
-_SHARED = ("index", "overall", "claims")
+_SHARED = ("index", "overall", "claims", "costs")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from suite.errors import BadInput
 from suite.ranking.claims import Verdict
 from suite.reporting.board import PUBLISHED, Board, Origin
 from suite.reporting.claims import CLAIMS_FILE, claims_page, rows
+from suite.reporting.cost import COSTS_FILE, costs_page
 from suite.reporting.figures import figures
 from suite.reporting.markdown import markdown
 from suite.reporting.site import PATTERNS, claims_table
@@ -89,6 +90,7 @@ def _contents(board: Board, origin: Origin, place: Place, verdicts: Sequence[Ver
     back = Path(os.path.relpath(place.markdown, tables)).as_posix()
     made = {place.markdown: markdown(board, there, origin, verdicts).encode()}
     made |= {tables / table_file(task): task_page(task, back).encode() for task in board.tasks}
+    made[tables / COSTS_FILE] = costs_page([task.results for task in board.tasks], back).encode()
     if verdicts:
         made[tables / CLAIMS_FILE] = claims_page(verdicts, back).encode()
     return made | {place.reports / "figures" / name: svg for name, svg in figures(board).items()}

@@ -18,6 +18,8 @@ PARTS = ("training", "probes", "metrics")
 """What `seconds` in `provenance.json` is of; beside them `probe NAME` has a share of `probes`."""
 CLASSES = ("free", "forward", "gradient", "search")
 """The classes of what metrics cost, the dearest last, as `--cost` knows them."""
+COSTS_FILE = "costs.md"
+"""The page of what all tasks cost, in the folder of tables; no task's page takes that name (`board.slug`)."""
 _DEAREST = 3
 _PROBE = "probe "
 _COMMIT = 12
@@ -160,6 +162,20 @@ def cost_section(results: TaskResults) -> str:
         f"## What it cost\n\n{cost.networks:,} networks trained, {cost.checkpoints:,} checkpoints measured.\n\n"
         f"{table(['', f'time of {escaped(cost.worker)}', 'the dearest'], rows)}\n"
         f"Made on {escaped(cost.made_on)}{commit}. To make it again: {code(cost.command)}.\n"
+    )
+
+
+def costs_page(tasks: Sequence[TaskResults], leaderboard: str) -> str:
+    """What all results took, as a page of its own: times differ from run to run, leaderboard.md does not.
+
+    Args:
+        tasks: the results, in the order of their lines.
+        leaderboard: the way from the page to leaderboard.md.
+    """
+    return (
+        f"# What these results cost\n\nOf [the leaderboard]({leaderboard}). Wall-clock time of workers, added up: a "
+        "worker has one core of a CPU, or is one process on a GPU. Each task's page of tables says what was dearest, "
+        f"on what it was made and how to make it again. Generated, never edited by hand.\n\n{costs_table(tasks)}"
     )
 
 

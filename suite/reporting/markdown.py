@@ -26,7 +26,7 @@ from suite.reporting.board import (
     span,
 )
 from suite.reporting.claims import CLAIMS_FILE, claims_section
-from suite.reporting.cost import costs_table
+from suite.reporting.cost import COSTS_FILE
 from suite.reporting.details import power
 from suite.reporting.edge import edge_sentence
 from suite.reporting.markup import code, escaped, folded, table
@@ -115,8 +115,7 @@ def markdown(board: Board, reports: str = ".", origin: Origin = PUBLISHED, verdi
         _READING,
         *(_task(task, str(figures), str(tables)) for task in board.tasks),
         _metrics(board),
-        _costs(board),
-        _reproduce(board, origin),
+        _reproduce(board, origin, f"{tables}/{COSTS_FILE}"),
     ]
     return "\n".join(parts)
 
@@ -213,15 +212,7 @@ def _metrics(board: Board) -> str:
     return f"## Metrics\n\n{reading}\n\n{table(['name', 'metric', 'sign', 'source'], rows)}"
 
 
-def _costs(board: Board) -> str:
-    reading = (
-        "Wall-clock time of workers, added up: a worker has one core of a CPU, or is one process on a GPU. Each task's "
-        "page of tables says what was dearest, on what it was made and how to make it again."
-    )
-    return f"## What this cost\n\n{reading}\n\n{costs_table([task.results for task in board.tasks])}"
-
-
-def _reproduce(board: Board, origin: Origin) -> str:
+def _reproduce(board: Board, origin: Origin, costs: str) -> str:
     rows = []
     for task in board.tasks:
         made = task.results.provenance
@@ -230,4 +221,5 @@ def _reproduce(board: Board, origin: Origin) -> str:
         rows.append(
             [f"`{task.results.name}`", f"`{made['spec_hash']}`", f"{made['device']}, {made['dtype']}", packages]
         )
-    return f"## How to reproduce it\n\n{_HOW[origin]}\n\n" + table(["task", "spec hash", "made on", "with"], rows)
+    how = f"{_HOW[origin]} [What it took, task by task]({costs})."
+    return f"## How to reproduce it\n\n{how}\n\n" + table(["task", "spec hash", "made on", "with"], rows)

@@ -29,8 +29,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_same_results_same_bytes(place: Path, tmp_path: Path) -> None:
     again = build(read_board(place / "results"), PUBLISHED, Place.within(tmp_path), tmp_path / "site")
-    # leaderboard, tables, figures, index, tasks, metrics, assets
-    assert len(again) == 1 + 2 + 3 + 1 + 2 + 7 + 4
+    # leaderboard, tables and costs, figures, index, tasks, metrics, assets
+    assert len(again) == 1 + 3 + 3 + 1 + 2 + 7 + 4
     for path in again:
         first = place / path.relative_to(tmp_path)
         assert path.read_bytes() == first.read_bytes(), path.name
