@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from suite.cli import leaderboard
+from suite.cli.results import leaderboard
 from suite.errors import BadInput
 from suite.reporting.board import CLAIM, PUBLISHED, read_board, slug
 from suite.reporting.build import Place, build, check
