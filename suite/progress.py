@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from suite.executors import Job, LocalExecutor, Outcome
+from suite.executors import Executor, Job, Outcome
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_GUESS = 5.0
@@ -47,7 +47,7 @@ class Board:
         stage: str,
         unit: str,
         jobs: Sequence[Job],
-        executor: LocalExecutor,
+        executor: Executor,
         revise: Callable[[Job], Job] = lambda job: job,
     ) -> Iterator[Outcome]:
         """The outcomes of `executor.map(jobs)` as they come, shown under `stage` and each job's group.

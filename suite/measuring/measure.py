@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.errors import BadInput, SuiteError, first_line
-from suite.executors import Job, LocalExecutor
+from suite.executors import Executor, Job
 from suite.measuring.jobs import Point, Wanted, metric_job, probe_job
 from suite.measuring.limits import memory_share
 from suite.measuring.place import Place
@@ -63,7 +63,7 @@ class Laboratory:
     def __init__(self, store: Store, board: Board, metric_limit: float | None = None) -> None:
         self.store, self.board, self.metric_limit = store, board, metric_limit
 
-    def train(self, plans: Sequence[Plan], executor: LocalExecutor) -> None:
+    def train(self, plans: Sequence[Plan], executor: Executor) -> None:
         """Train every stack that is not in the store, longest first.
 
         Raises:
@@ -87,7 +87,7 @@ class Laboratory:
         if failures:
             raise SuiteError("\n".join(dict.fromkeys(failures)))
 
-    def probe(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: LocalExecutor) -> None:
+    def probe(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: Executor) -> None:
         """Measure every probe that a metric reads and that is not in the store, one job a probe of a checkpoint."""
         # the other way round, so that of two that come to the same the first by name stands for both
         names = probes_read(metrics.values())[::-1]
@@ -105,7 +105,7 @@ class Laboratory:
             lost = StoredProbe(key, name, point.run_id, point.step, None, o.status, o.reason, o.seconds)
             self.store.record_probes([o.result if o.status == "ok" else lost])
 
-    def measure(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: LocalExecutor) -> None:
+    def measure(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: Executor) -> None:
         """Measure every value that is not in the store, one job a run; whoever breaks a job is then set apart.
 
         Metrics of each file and each installed module run after those of this package, in workers of their own: what
@@ -127,7 +127,7 @@ class Laboratory:
                 if wanted := tuple(self._wanted(points, metrics)):
                     yield Job(p.task.name, metric_job, (wanted, origin, p.place, memory), seconds, _GRACE)
 
-    def _finish(self, jobs: list[Job], rounds: Rounds, executor: LocalExecutor) -> None:
+    def _finish(self, jobs: list[Job], rounds: Rounds, executor: Executor) -> None:
         stage = "measure"
         while jobs:
             left: list[Job] = []

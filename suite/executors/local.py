@@ -1,19 +1,12 @@
-"""Where jobs run. One small interface: `map` takes jobs and yields each outcome as it comes, whatever became of it.
-
-Jobs are pure: a function of a module and plain arguments in, a picklable result out. A job that raises, exits, hangs
-past its limit or dies is an outcome like any other and touches nothing else.
-"""
+"""Worker processes on this machine."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import multiprocessing
 import os
 import pickle
 import queue
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -22,62 +15,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
 from suite.errors import first_line
-
-Progress = Callable[[int, int], None]
-
-UNUSABLE_DEVICE = 86
-"""Exit code of a worker whose device no longer answers: nothing that runs in that process can succeed any more."""
-
-UNUSABLE_PROCESS = 87
-"""Exit code of a worker in which what a job did to the process could not be undone."""
+from suite.executors.job import UNUSABLE_DEVICE, UNUSABLE_PROCESS, Job, Outcome
+from suite.executors.orphans import Orphans
 
 _LOOK_SECONDS = 0.2
-_SUBREAPER = 36  # of prctl(2)
-_END_SECONDS = 5.0
 _STARTED = 1e-9
 """The fraction done of a job that has begun, and twice that once it has reported that nothing is done; 0 until then."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """`function(*arguments, progress)` in a worker.
-
-    Attributes:
-        group: what its progress is shown under.
-        function: a function of a module.
-        arguments: picklable.
-        limit: most seconds from one report of progress to the next, the first from when it has begun in its worker
-            (None: as long as it takes).
-        grace: further seconds until its first report, for what it imports and loads, and after its last, for its result
-            to arrive.
-    """
-
-    group: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    limit: float | None = None
-    grace: float = 0.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a job: `ok` with its result, or `failed`, `timeout`, `died` with a reason in one line.
-
-    `fraction` is how far it had come by its last report.
-    """
-
-    job: Job
-    status: str
-    result: Any
-    reason: str
-    seconds: float
-    fraction: float = 1.0
 
 
 class LocalExecutor:
@@ -103,7 +51,7 @@ class LocalExecutor:
         self._processes = self._context.RawArray("l", len(self._fractions))
         # taken from the left, given back on the right: the slot of a job that is being killed rests before it is reused
         self._free = deque(range(len(self._fractions)))
-        self._orphans = _Orphans()
+        self._orphans = Orphans()
         self._ending: set[int] = set()  # workers that are being killed, or were just alive
         self._pool = self._new_pool()
 
@@ -185,64 +133,6 @@ class LocalExecutor:
             initializer=_prepare,
             initargs=(os.getpid(), self._fractions, self._processes, self._environment),
         )
-
-
-class _Orphans:
-    """Processes that workers left behind, which come to this process on Linux (elsewhere init has them)."""
-
-    _users = 0  # the executors that there are in this process now
-
-    def __init__(self) -> None:
-        self._before = children()
-        self._let(+1)
-
-    @classmethod
-    def _let(cls, change: int) -> None:
-        cls._users += change
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_SUBREAPER, int(cls._users > 0), 0, 0, 0)
-
-    def close(self) -> None:
-        """Leave them to init from now on, as it was."""
-        self._let(-1)
-
-    def end(self) -> None:
-        """Kill them, and those that come to this process by that."""
-        until = time.monotonic() + _END_SECONDS
-        while (found := self._found()) and time.monotonic() < until:
-            for process in found:
-                with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                    os.kill(process, signal.SIGKILL)
-                    os.waitpid(process, os.WNOHANG)
-            time.sleep(0.01)
-
-    def _found(self) -> set[int]:
-        mine, own = children() - self._before, os.getsid(0)
-        workers = {process.pid for process in multiprocessing.active_children()}  # after `mine`: new ones are not in it
-        return {process for process in mine - workers if _session(process) not in (None, own)}
-
-
-def children() -> set[int]:
-    """This process's children, those that have ended among them; none where that cannot be told."""
-    if sys.platform != "linux":
-        return set()
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return set()  # the usual case of a worker, in one call
-    found = set()
-    for process in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # gone meanwhile
-            if int(process.read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                found.add(int(process.parent.name))
-    return found
-
-
-def _session(process: int) -> int | None:
-    try:
-        return os.getsid(process)
-    except ProcessLookupError:
-        return None
 
 
 @dataclass
