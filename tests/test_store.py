@@ -56,7 +56,7 @@ def test_largest_eigenvalues_are_kept_with_the_run(tmp_path: Path) -> None:
 def test_a_store_of_before_they_were_kept_is_made_one_of_now(tmp_path: Path) -> None:
     with Store(tmp_path, writing=True) as store:
         store.record_stack("s", [a_run()], 1.0, {})
-        store._db.executescript("DROP TABLE sharpness; PRAGMA user_version=2;")
+        store._db.executescript("DROP TABLE sharpness; DROP TABLE let_go; DROP TABLE awaited; PRAGMA user_version=2;")
     with Store(tmp_path, writing=True) as store:
         assert store.stack("s") == ("r1",)
         store.record_stack("t", [replace(a_run("r2"), sharpness=((0, 1.5),))], 1.0, {})
@@ -73,6 +73,68 @@ def test_a_stack_with_a_lost_file_counts_as_missing(tmp_path: Path) -> None:
         assert store.stack("s") is None
         store.record_stack("s", [a_run()], 1.0, {})
         assert store.stack("s") == ("r1",)
+
+
+def let_go(store: Store, checksum: str, kind: str = "weights") -> None:
+    store._db.execute("INSERT INTO let_go VALUES (?, ?, 1)", (checksum, kind))
+    store.path(checksum).unlink()
+
+
+def test_a_store_of_before_anything_was_let_go_is_made_one_of_now(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        store.record_stack("s", [a_run()], 1.0, {})
+        store._db.executescript(
+            "DROP TABLE let_go; DROP TABLE awaited; DROP INDEX runs_of_stack; PRAGMA user_version=3;"
+        )
+    with Store(tmp_path, writing=True) as store:
+        run = store.run("r1")
+        assert run is not None
+        let_go(store, str(run.initial))
+        assert store.stack("s") == ("r1",)
+
+
+def test_what_was_let_go_counts_as_there_until_it_is_made_again(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        store.record_stack("s", [a_run()], 1.0, {})
+        store.record_probes([StoredProbe("p", "spectrum", "r1", 10, b"t", "ok", "", 0.1)])
+        run, probe = store.run("r1"), store.probe("p")
+        assert run is not None
+        assert probe is not None
+        weights, tensors = str(run.checkpoints[0].weights), str(probe.tensors)
+        let_go(store, weights)
+        let_go(store, tensors, "probes")
+        assert store.stack("s") == ("r1",)
+        assert store.probe("p") == probe
+        with pytest.raises(StoreError, match=r"^probes that are needed here were let go by .*--restore probes"):
+            read_checked(store.path(tensors))
+        store.record_stack("s", [a_run()], 1.0, {})
+        store.record_probes([probe, replace(probe, tensors=b"t")])
+        for checksum in (weights, tensors):  # there again, and lost from now on if they are gone
+            store.path(checksum).unlink()
+        assert store.stack("s") is None
+        assert store.probe("p") is None
+        with pytest.raises(StoreError, match="is not there: `suite verify`"):
+            read_checked(store.path(tensors))
+
+
+def test_values_go_with_the_weights_that_they_were_measured_on(tmp_path: Path) -> None:
+    value = StoredValue("v", "", "r1", 10, "m", 1, "f", 0.3, None, "ok", "", 1.0, 7, "{}")
+    probe = StoredProbe("p", "spectrum", "r1", 10, b"t", "ok", "", 0.1)
+    with Store(tmp_path, writing=True) as store:
+        store.record_stack("s", [a_run("r1"), a_run("r2")], 1.0, {})
+        store.record_probes([probe, replace(probe, key="p2", run_id="r2")])
+        store.record_values([value, replace(value, key="v2", run_id="r2")])
+        store.record_stack("s", [a_run("r1"), a_run("r2")], 2.0, {})
+        assert store.values("v"), "the same weights again: what was measured on them holds"
+        assert store.probe("p")
+        other = replace(a_run("r1").checkpoints[0], step=7, weights=b"of another machine")
+        store.record_stack("s", [replace(a_run("r1"), checkpoints=(other,)), a_run("r2")], 3.0, {})
+        assert store.values("v") == ()
+        assert store.probe("p") is None
+        assert [len(store.values("v2")), store.probe("p2") is not None] == [1, True]
+        run = store.run("r1")
+        assert run is not None
+        assert [c.step for c in run.checkpoints] == [7], "of the earlier weights nothing is left"
 
 
 def test_probes_and_values_replace_failed_ones(tmp_path: Path) -> None:
@@ -93,7 +155,7 @@ def test_damaged_file_is_named(tmp_path: Path) -> None:
     with Store(tmp_path, writing=True) as store:
         path = store.path(store.keep(b"content"))
     path.write_bytes(b"c0ntent")
-    with pytest.raises(StoreError, match=f"{path} is damaged.*delete it"):
+    with pytest.raises(StoreError, match=f"{path} is damaged.*suite verify --repair"):
         read_checked(path)
 
 

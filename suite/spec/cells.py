@@ -65,12 +65,12 @@ def digest(*parts: Any) -> str:
 
 
 def canonical(spec: Strict) -> str:
-    """The canonical form of a spec: JSON, sorted keys, defaults written out, words for humans and limits left out."""
-    return json.dumps(spec.model_dump(mode="json", exclude={"title", "description", "limits"}), sort_keys=True)
+    """The canonical form of a spec: JSON, sorted keys, defaults written out, without what changes no number."""
+    return json.dumps(spec.model_dump(mode="json", exclude={"title", "description", "limits", "keep"}), sort_keys=True)
 
 
 def spec_hash(task: TaskSpec) -> str:
-    """The content hash of a task (without its title and description)."""
+    """The content hash of a task (of its canonical form)."""
     return digest("spec", json.loads(canonical(task)))
 
 

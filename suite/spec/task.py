@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from suite.spec.base import DataSpec, ModelSpec, Strict, union
+from suite.spec.keep import Keep
 from suite.spec.probes import Probes
 from suite.spec.training import Fraction, TrainingSpec
 
@@ -54,6 +55,7 @@ class TaskSpec(Strict):
     probes: Probes = Probes()
     include: Include = Include()
     limits: Limits = Limits()
+    keep: Keep = Keep()
     targets: Annotated[list[Target], Field(min_length=1, default_factory=lambda: ["accuracy_gap", "loss_gap"])]
 
     @model_validator(mode="after")

@@ -1,39 +1,33 @@
-"""The local store: rows in SQLite, tensors as safetensors files named by their checksum.
-
-Written by one process (the driver). Rows change in transactions and files are renamed into place when complete, so that
-`kill -9` at any moment leaves a store in which everything recorded is whole. The unit of training is a stack: all its
-runs are recorded at once or not at all.
-"""
+"""The rows of the store, and the one process that writes them."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from suite.errors import StoreError
+from suite.store.files import BROKEN, UNFINISHED, DamagedStore, explained, write_atomically
+from suite.store.records import StoredCheckpoint, StoredProbe, StoredRun, StoredValue
 
-SCHEMA_VERSION = 3
-_ADDED_TO = (0, 2)
+SCHEMA_VERSION = 4
+_ADDED_TO = (0, 2, 3)
 """Versions (0: an empty store) from which a store becomes one of this version by the tables it has not."""
 
-_UNFINISHED = ".tmp-"
-_ADVICE = "the store must be a folder you can write to (set SUITE_HOME to choose another)"
-
+# let_go: checksums of files that are gone on purpose; awaited: runs whose rows were removed so that they are trained
+# again, and what they were made of
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stacks (key TEXT PRIMARY KEY, seconds REAL NOT NULL, provenance TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, stack TEXT NOT NULL REFERENCES stacks(key), status TEXT NOT NULL,
     parameters INTEGER NOT NULL, initial TEXT NOT NULL, curve TEXT NOT NULL, distances TEXT);
+CREATE INDEX IF NOT EXISTS runs_of_stack ON runs(stack);
 CREATE TABLE IF NOT EXISTS checkpoints (
     run_id TEXT NOT NULL REFERENCES runs(run_id), step INTEGER NOT NULL, weights TEXT NOT NULL,
     train_loss REAL, train_accuracy REAL, test_loss REAL, test_accuracy REAL, state TEXT, PRIMARY KEY (run_id, step));
@@ -46,83 +40,9 @@ CREATE TABLE IF NOT EXISTS metric_values (
     key TEXT NOT NULL, component TEXT NOT NULL, run_id TEXT NOT NULL, step INTEGER NOT NULL, metric TEXT NOT NULL,
     version INTEGER NOT NULL, source TEXT NOT NULL, value REAL, standard_error REAL, status TEXT NOT NULL,
     reason TEXT NOT NULL, seconds REAL NOT NULL, memory INTEGER, versions TEXT NOT NULL, PRIMARY KEY (key, component));
+CREATE TABLE IF NOT EXISTS let_go (checksum TEXT PRIMARY KEY, kind TEXT NOT NULL, bytes INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS awaited (run_id TEXT PRIMARY KEY, tensors TEXT NOT NULL);
 """
-
-
-@dataclass(frozen=True)
-class StoredCheckpoint:
-    """A checkpoint to record or as recorded.
-
-    `weights` and `state` (the optimizer's, None where it has none) are a safetensors file's content, or its checksum
-    once stored.
-    """
-
-    step: int
-    weights: bytes | str
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    state: bytes | str | None = None
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A run to record, or as recorded; tensors as in `StoredCheckpoint`.
-
-    `curve` is the mean loss of each epoch, `distances` those between the last iterates (None if not asked for),
-    `sharpness` steps and the largest eigenvalue there, ascending (none if not asked for).
-    """
-
-    run_id: str
-    status: str
-    parameters: int
-    initial: bytes | str
-    curve: bytes | str
-    checkpoints: tuple[StoredCheckpoint, ...]
-    distances: bytes | str | None = None
-    sharpness: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class StoredProbe:
-    """A probe of a checkpoint: `status` ok with `tensors`, or failed/timeout/died with a reason."""
-
-    key: str
-    name: str
-    run_id: str
-    step: int
-    tensors: bytes | str | None
-    status: str
-    reason: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class StoredValue:
-    """One value (or one component of it) of a metric at a checkpoint, or the reason why there is none.
-
-    Attributes:
-        source: hash of the metric's code.
-        seconds: what it took.
-        memory: bytes it took at most beyond what was there at its start, or None where that cannot be told.
-        versions: of the packages that computed it, as JSON.
-    """
-
-    key: str
-    component: str
-    run_id: str
-    step: int
-    metric: str
-    version: int
-    source: str
-    value: float | None
-    standard_error: float | None
-    status: str
-    reason: str
-    seconds: float
-    memory: int | None
-    versions: str
 
 
 class Store:
@@ -130,6 +50,7 @@ class Store:
 
     Raises:
         StoreError: the folder cannot be written, is used by another driver, or is of another schema.
+        DamagedStore: the database is no whole database.
     """
 
     def __init__(self, home: Path, writing: bool = False) -> None:
@@ -140,6 +61,7 @@ class Store:
             if writing:
                 self._take_lock()
                 self._sweep()
+            self._refuse_an_emptied_one()
             self._db = sqlite3.connect(home / "store.db", isolation_level=None, timeout=30)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -158,13 +80,13 @@ class Store:
         self.close()
 
     def stack(self, key: str) -> tuple[str, ...] | None:
-        """The run ids of a recorded stack whose tensor files are all there, else None."""
+        """The run ids of a recorded stack whose tensor files are all there or were let go on purpose, else None."""
         rows = self._rows("SELECT run_id, initial, curve, distances FROM runs WHERE stack = ?", key)
         if not rows:
             return None
         query = "SELECT weights, state FROM checkpoints JOIN runs USING (run_id) WHERE stack = ?"
         sums = [s for row in (*(row[1:] for row in rows), *self._rows(query, key)) for s in row if s]
-        return tuple(r[0] for r in rows) if all(self.path(s).exists() for s in sums) else None
+        return tuple(r[0] for r in rows) if all(self._counts_as_there(s) for s in sums) else None
 
     def run(self, run_id: str) -> StoredRun | None:
         """A recorded run with its checkpoints by ascending step, tensors by checksum."""
@@ -182,40 +104,68 @@ class Store:
         return StoredRun(run_id, status, parameters, initial, curve, points, distances, sharpness)
 
     def record_stack(self, key: str, runs: Iterable[StoredRun], seconds: float, provenance: dict[str, Any]) -> None:
-        """Record a whole stack, its tensors first, in one transaction; replaces what a damaged one left."""
+        """Record a whole stack, its tensors first, in one transaction; replaces what a damaged one left.
+
+        Where a run's tensors are others than they were (of another machine, say), probes and values of what it was go.
+        """
         with explained(self.home):
-            rows, points, sharpness = [], [], []
-            for run in runs:
-                tensors = (self.keep(run.initial), self.keep(run.curve), run.distances and self.keep(run.distances))
-                rows.append((run.run_id, key, run.status, run.parameters, *tensors))
-                points += [
-                    (run.run_id, c.step, self.keep(c.weights), c.train_loss, c.train_accuracy, c.test_loss,
-                     c.test_accuracy, c.state and self.keep(c.state))
-                    for c in run.checkpoints
-                ]  # fmt: skip
-                sharpness += [(run.run_id, step, value) for step, value in run.sharpness]
+            kept = [(run, *self._kept(run)) for run in runs]
             with self._transaction() as db:
                 db.execute("INSERT OR REPLACE INTO stacks VALUES (?, ?, ?)", (key, seconds, json.dumps(provenance)))
-                db.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-                db.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)", points)
-                db.executemany("INSERT OR REPLACE INTO sharpness VALUES (?, ?, ?)", sharpness)
+                for run, tensors, points in kept:
+                    self._replace(db, run.run_id, made_of(tensors, [(p[1], p[2], p[7]) for p in points]))
+                    row = (run.run_id, key, run.status, run.parameters, *tensors)
+                    db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+                    db.executemany("INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)", points)
+                    watched = [(run.run_id, step, value) for step, value in run.sharpness]
+                    db.executemany("INSERT INTO sharpness VALUES (?, ?, ?)", watched)
+                    _take_back(db, [*tensors, *(s for p in points for s in (p[2], p[7]))])
+
+    def tensors_of(self, run_id: str) -> str | None:
+        """What a run is made of, in one word (`made_of`): as recorded, or as it was when its rows were removed."""
+        rows = self._rows("SELECT initial, curve, distances FROM runs WHERE run_id = ?", run_id)
+        if not rows:
+            awaited = self._rows("SELECT tensors FROM awaited WHERE run_id = ?", run_id)
+            return awaited[0][0] if awaited else None
+        query = "SELECT step, weights, state FROM checkpoints WHERE run_id = ? ORDER BY step"
+        return made_of(rows[0], self._rows(query, run_id))
+
+    def _kept(self, run: StoredRun) -> tuple[tuple[str | None, ...], list[tuple[Any, ...]]]:
+        """A run's tensors as files: the checksums of its row, and the rows of its checkpoints."""
+        tensors = (self.keep(run.initial), self.keep(run.curve), self.keep(run.distances) if run.distances else None)
+        points = [
+            (run.run_id, c.step, self.keep(c.weights), c.train_loss, c.train_accuracy, c.test_loss, c.test_accuracy,
+             self.keep(c.state) if c.state else None)
+            for c in run.checkpoints
+        ]  # fmt: skip
+        return tensors, points
+
+    def _replace(self, db: sqlite3.Connection, run_id: str, made: str) -> None:
+        """Remove a run's rows; its probes and values too, if it was made of other tensors."""
+        before = self.tensors_of(run_id)
+        if before is not None and before != made:
+            for table in ("probes", "metric_values"):
+                db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608
+        for table in ("checkpoints", "sharpness", "runs", "awaited"):
+            db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608
 
     def probe(self, key: str) -> StoredProbe | None:
-        """A recorded probe, or None; one whose file is gone counts as missing."""
+        """A recorded probe, or None; one whose file is gone counts as missing, unless it was let go on purpose."""
         rows = self._rows("SELECT * FROM probes WHERE key = ?", key)
-        if not rows or (rows[0][4] and not self.path(rows[0][4]).exists()):
+        if not rows or (rows[0][4] and not self._counts_as_there(rows[0][4])):
             return None
         return StoredProbe(*rows[0])
 
     def record_probes(self, probes: Iterable[StoredProbe]) -> None:
         """Record probes in one transaction."""
         with explained(self.home):
-            rows = [
-                (p.key, p.name, p.run_id, p.step, p.tensors and self.keep(p.tensors), p.status, p.reason, p.seconds)
-                for p in probes
-            ]
+            rows = []
+            for p in probes:
+                tensors = self.keep(p.tensors) if p.tensors else None
+                rows.append((p.key, p.name, p.run_id, p.step, tensors, p.status, p.reason, p.seconds))
             with self._transaction() as db:
                 db.executemany("INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                _take_back(db, [row[4] for row in rows])
 
     def values(self, key: str) -> tuple[StoredValue, ...]:
         """The recorded components of a value; empty if it was never measured."""
@@ -252,6 +202,15 @@ class Store:
             write_atomically(target, content)
         return checksum
 
+    def _counts_as_there(self, checksum: str) -> bool:
+        return self.path(checksum).exists() or bool(self._rows("SELECT 1 FROM let_go WHERE checksum = ?", checksum))
+
+    def _refuse_an_emptied_one(self) -> None:
+        """SQLite takes an empty file for a new database: the work of months would silently be done again."""
+        file = self.home / "store.db"
+        if file.exists() and not file.stat().st_size and any((self.home / "tensors").glob("*/*.safetensors")):
+            raise DamagedStore(f"{file}: it is empty, and there are tensors beside it; {BROKEN}")
+
     def _take_lock(self) -> None:
         self._lock = os.open(self.home / "lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
@@ -263,7 +222,7 @@ class Store:
 
     def _sweep(self) -> None:
         """Remove what a killed driver had not finished writing; nobody else writes while the lock is held."""
-        for left in (self.home / "tensors").glob(f"*/{_UNFINISHED}*"):
+        for left in (self.home / "tensors").glob(f"*/{UNFINISHED}*"):
             left.unlink()
 
     def _check_schema(self) -> None:
@@ -293,33 +252,14 @@ class Store:
         self._db.execute("COMMIT")
 
 
-def read_checked(path: Path) -> bytes:
-    """The content of a stored tensor file.
-
-    Raises:
-        StoreError: it is missing, or its content does not have the checksum it is named by.
-    """
-    with explained(path):
-        content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != path.stem:
-        raise StoreError(f"{path} is damaged (its checksum is not its name): delete it and run again")
-    return content
+def made_of(tensors: Iterable[str | None], points: Iterable[tuple[Any, ...]]) -> str:
+    """A name for a run's tensors: of the checksums in its row, and of (step, weights, state) of its checkpoints."""
+    return hashlib.sha256(json.dumps([list(tensors), *map(list, points)]).encode()).hexdigest()
 
 
-def write_atomically(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary name, flushed to the disk, then renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=_UNFINISHED)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, target)  # noqa: PTH105 - Path.replace is the same call
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108
-        raise
+def _take_back(db: sqlite3.Connection, checksums: Iterable[str | None]) -> None:
+    """Tensors that are recorded (again) are no longer let go."""
+    db.executemany("DELETE FROM let_go WHERE checksum = ?", [(checksum,) for checksum in checksums if checksum])
 
 
 def _numbers(row: tuple[Any, ...]) -> tuple[float, float, float, float]:
@@ -330,25 +270,3 @@ def _numbers(row: tuple[Any, ...]) -> tuple[float, float, float, float]:
 def _number(value: float | None) -> float:
     """SQLite keeps no NaN: it gives None back, and a diverged run's loss is NaN."""
     return float("nan") if value is None else float(value)
-
-
-@contextlib.contextmanager
-def explained(where: Path, advice: str = _ADVICE) -> Iterator[None]:
-    """Turn the system's errors into one clear line: where, why, and `advice` unless the disk is full.
-
-    Raises:
-        StoreError: SQLite or the system raised something in the block.
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(_line(where, str(error), "full" in str(error), advice)) from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreError(_line(where, reason, error.errno == errno.ENOSPC, advice)) from error
-
-
-def _line(where: Path, reason: str, full: bool, advice: str) -> str:
-    if full:
-        return f"{where}: the disk is full; free some space and run again: what was recorded is kept"
-    return f"{where}: {reason}; {advice}"
