@@ -2,7 +2,8 @@
 
 A Python process cannot contain everything. What a metric does on purpose to objects that others use (patching torch, a
 thread that stays) lives as long as the process does: that is why metrics from outside this package never share one with
-those of this package (`suite.measuring.measure`). The file system, the network and shared memory are not closed either.
+those of this package (`suite.measuring.measure`). Ways out of the process are closed by `suite.measuring.confinement`
+as far as the system can.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 
 from suite.executors import UNUSABLE_PROCESS, children
+from suite.measuring import network
 
 _PROCESS = Path("/proc/self")
 _HIDDEN = ("SUITE_DATA_DIR", "SUITE_HOME", "OLDPWD")
@@ -74,6 +76,9 @@ def isolated(seed: int, device: torch.device) -> Iterator[Taken]:
     around.enter_context(_childless())
     try:
         yield taken
+    except OSError as error:
+        network.explain(error)
+        raise
     finally:
         try:
             around.close()
@@ -227,7 +232,7 @@ def _metered(device: torch.device) -> Iterator[Taken]:
         torch.cuda.reset_peak_memory_stats(device)
         start: int | None = torch.cuda.memory_allocated(device)
     else:
-        start = _resident("VmRSS") if _forget_peak() else None
+        start = _resident("VmRSS") if forget_peak() else None
     try:
         yield taken
     finally:
@@ -236,13 +241,19 @@ def _metered(device: torch.device) -> Iterator[Taken]:
             taken.memory = max(0, peak - start)
 
 
-def _forget_peak() -> bool:
+def forget_peak() -> bool:
     """Let the kernel's high-water mark of resident memory begin anew; False where it has none."""
     try:
-        (_PROCESS / "clear_refs").write_text("5")
+        os.pwrite(_peak_of(_PROCESS), b"5", 0)
     except OSError:
         return False
     return True
+
+
+@lru_cache(maxsize=1)
+def _peak_of(process: Path) -> int:
+    """Opened once: a process that is confined may open nothing of /proc to write to it."""
+    return os.open(process / "clear_refs", os.O_WRONLY | os.O_CLOEXEC)
 
 
 def _resident(name: str) -> int:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from suite.errors import first_line
 from suite.executors import Progress
-from suite.measuring.isolation import Taken, adopt, forget_environment, isolated
+from suite.measuring.confinement import confine
+from suite.measuring.isolation import Taken, adopt, isolated
 from suite.measuring.limits import memory_limit
 from suite.measuring.place import Place
 from suite.measuring.probes import BACKWARD, Subject, find_probes
@@ -89,7 +90,7 @@ def metric_job(
     adopt()
     for want in wanted[:1]:
         _problem(want.point.task, place)  # to load the data is not the first metric's time
-    forget_environment()  # after that: to download needs more of it than to read
+    confine(place.device)  # after that: to download needs more than to read
     metrics = _metrics(origin)
     progress(0, len(wanted))
     rows: list[StoredValue] = []

@@ -252,6 +252,104 @@ def a_patches(run):
     return float(run.weights.sum())
 """
 
+# each reaches for something outside of its process; without confinement all of them get hold of it
+REACHERS = """
+
+@hostile
+def a_connects(run):
+    socket.create_connection(("127.0.0.1", PORT), 5).close()
+    return 1.0
+
+
+@hostile
+def b_connects_by_name(run):
+    socket.create_connection(("localhost", PORT), 5).close()
+    return 1.0
+
+
+@hostile
+def c_connects_by_system_calls(run):
+    c = ctypes.CDLL(None, use_errno=True)
+    made = c.syscall(ctypes.c_long(41 if os.uname().machine == "x86_64" else 198), 2, 1, 0)
+    if made < 0:
+        raise OSError(ctypes.get_errno(), "no socket")
+    socket.socket(fileno=made).connect(("127.0.0.1", PORT))
+    return 1.0
+
+
+@hostile
+def d_lets_a_child_connect(run):
+    words = "import socket; socket.create_connection(('127.0.0.1', PORT), 5)"
+    subprocess.run([sys.executable, "-SEc", words], check=True, stderr=subprocess.DEVNULL)
+    return 1.0
+
+
+@hostile
+def e_asks_a_daemon(run):
+    socket.socket(socket.AF_UNIX).connect(DAEMON)
+    return 1.0
+
+
+@hostile
+def f_looks_up_a_name(run):
+    return float(bool(socket.create_connection(("nowhere.invalid", PORT), 5)))
+
+
+@hostile
+def g_reads_secrets_of_the_command(run):
+    return float(b"PATH=" in Path(f"/proc/{os.getppid()}/environ").read_bytes())
+
+
+@hostile
+def h_reads_memory_of_the_command(run):
+    open(f"/proc/{os.getppid()}/mem", "rb").close()
+    return 1.0
+
+
+@hostile
+def i_writes_elsewhere(run):
+    Path(ELSEWHERE, "written").write_text("x")
+    return 1.0
+
+
+@hostile
+def j_lets_a_child_write_elsewhere(run):
+    subprocess.run(["touch", ELSEWHERE + "/touched"], check=True, stderr=subprocess.DEVNULL)
+    return 1.0
+
+
+@hostile
+def k_empties_a_file(run):
+    os.truncate(ELSEWHERE + "/kept", 0)
+    return 1.0
+
+
+@hostile
+def l_signals_the_command(run):
+    os.kill(os.getppid(), signal.SIGWINCH)  # nobody minds that one
+    return 1.0
+
+
+@hostile
+def m_takes_shared_memory(run):
+    with tempfile.NamedTemporaryFile(dir="/dev/shm"):
+        return 1.0
+
+
+@hostile
+def n_works_with_pairs_of_sockets(run):
+    async def one():
+        return 1.0
+
+    return asyncio.run(one())
+"""
+
+
+def reaching(port: int, daemon: str, elsewhere: str) -> str:
+    """The reachers as a file, with a port where somebody listens, a local socket, and a folder that is not theirs."""
+    words = f"import asyncio, socket, tempfile\n\nDAEMON, ELSEWHERE = {daemon!r}, {elsewhere!r}\n"
+    return HEAD + words + REACHERS.replace("PORT", str(port)) + witness("z_fourth")
+
 
 def witness(name: str) -> str:
     """A witness of that name, as a part of a metric file."""
@@ -265,4 +363,4 @@ FILES = {
     "apart.py": HEAD + witness("z_third"),
 }
 
-CALM = {"calm.py": HEAD + "".join(witness(name) for name in ("z_first", "z_second", "z_third"))}
+CALM = {"calm.py": HEAD + "".join(witness(name) for name in ("z_first", "z_second", "z_third", "z_fourth"))}

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ import yaml
 from rich.console import Console
 
 from suite.executors import LocalExecutor
+from suite.measuring import confinement, network
 from suite.measuring.measure import Laboratory, Plan, plan, value_key
 from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.metrics import Metric, find_metrics
@@ -23,7 +27,7 @@ from suite.publishing import failures
 from suite.spec.task import TaskSpec
 from suite.store import Store, StoredValue
 from tests.command import TINY_TRAJECTORY
-from tests.measuring.hostile import CALM, FILES
+from tests.measuring.hostile import CALM, FILES, reaching
 
 HONEST = ("distance_from_initialisation", "random_number", "training_loss", "weight_norm")
 LIMIT = 3.0
@@ -76,21 +80,53 @@ def recorded(store: Store, metrics: dict[str, Metric]) -> dict[tuple[str, str], 
     return {(m.name, p.run_id): store.values(value_key(p, m)) for m in metrics.values() for p in points}
 
 
+class Outside:
+    """A port and a local socket where somebody listens, and a folder with a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "kept").write_text("kept")
+        self.daemon = socket.socket(socket.AF_UNIX)
+        self.daemon.bind(str(folder / "daemon"))
+        self.daemon.listen()
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.text = reaching(self.server.getsockname()[1], str(folder / "daemon"), str(folder))
+
+    def heard(self) -> int:
+        """How many connections came to either."""
+        count = 0
+        for listening in (self.server, self.daemon):
+            listening.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    listening.accept()[0].close()
+                    count += 1
+        return count
+
+    def close(self) -> None:
+        self.server.close()
+        self.daemon.close()
+
+
 @dataclass(frozen=True)
 class Both:
-    """With and without hostile metrics; the folders of the user and of temporary files; what was printed."""
+    """With and without hostile metrics; the folders of the user and of temporary files; what was printed.
+
+    `outside` is what those reached for that reach out of their process.
+    """
 
     calm: Done
     hostile: Done
     folder: Path
     temporary: Path
     printed: str
+    outside: Outside
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     home, calm, user, temporary = (tmp_path_factory.mktemp(name) for name in ("home", "calm", "user", "temporary"))
-    output = tmp_path_factory.mktemp("output") / "output"
+    output, outside = tmp_path_factory.mktemp("output") / "output", Outside(tmp_path_factory.mktemp("outside"))
     with pytest.MonkeyPatch.context() as patch, output.open("w+") as file:
         patch.setenv("SUITE_HOME", str(user))
         patch.setenv("SUITE_DATA_DIR", str(user))
@@ -102,8 +138,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         patch.chdir(user)
         patch.setattr(tempfile, "tempdir", str(temporary))
         with redirected(file.fileno()):
-            hostile = measured(user, home, FILES)
-        yield Both(without, hostile, user, temporary, output.read_text())
+            hostile = measured(user, home, FILES | {"reaching.py": outside.text})
+        yield Both(without, hostile, user, temporary, output.read_text(), outside)
+        outside.close()
 
 
 @contextlib.contextmanager
@@ -175,7 +212,64 @@ def test_what_does_harm_has_its_value_all_the_same(both: Both, metric: str) -> N
     assert [(row.status, row.value) for row in both.hostile.of(metric)] == [("ok", 1.0)] * 2
 
 
-@pytest.mark.parametrize("metric", [*HONEST, "z_first", "z_second", "z_third"])
+NETWORK = {
+    "a_connects": "PermissionError: [Errno 13] Permission denied: metrics are measured without a network",
+    "b_connects_by_name": "PermissionError: [Errno 13] Permission denied: metrics are measured without a network",
+    "c_connects_by_system_calls": "PermissionError: [Errno 13] no socket: metrics are measured without a network",
+    "d_lets_a_child_connect": "CalledProcessError: ",
+    "e_asks_a_daemon": "PermissionError: [Errno 13] Permission denied: metrics are measured without a network",
+    "f_looks_up_a_name": "gaierror: ",
+}
+FILES_AND_PROCESSES = {
+    "g_reads_secrets_of_the_command": "PermissionError: [Errno 13] Permission denied: '/proc/",
+    "h_reads_memory_of_the_command": "PermissionError: [Errno 13] Permission denied: '/proc/",
+    "i_writes_elsewhere": "PermissionError: [Errno 13] Permission denied: ",
+    "j_lets_a_child_write_elsewhere": "CalledProcessError: ",
+    "k_empties_a_file": "PermissionError: [Errno 13] Permission denied: ",
+    "l_signals_the_command": "PermissionError: [Errno 1] Operation not permitted",
+    "m_takes_shared_memory": "PermissionError: [Errno 13] Permission denied: '/dev/shm/",
+}
+
+
+def reasons(both: Both, metric: str) -> list[str]:
+    rows = both.hostile.of(metric)
+    assert [(row.status, row.value) for row in rows] == [("failed", None)] * 2, rows
+    return [row.reason for row in rows]
+
+
+@pytest.mark.skipif(network.unfit() is not None, reason=f"the network is open here: {network.unfit()}")
+@pytest.mark.parametrize("metric", NETWORK)
+def test_the_network_is_closed(both: Both, metric: str) -> None:
+    assert all(reason.startswith(NETWORK[metric]) for reason in reasons(both, metric)), reasons(both, metric)
+    if metric == "f_looks_up_a_name":
+        assert all(reason.endswith(": metrics are measured without a network") for reason in reasons(both, metric))
+
+
+@pytest.mark.skipif(bool(confinement.open_here()), reason=f"open here: {confinement.open_here()}")
+@pytest.mark.parametrize("metric", FILES_AND_PROCESSES)
+def test_files_and_other_processes_are_closed(both: Both, metric: str) -> None:
+    expected = FILES_AND_PROCESSES[metric]
+    assert all(reason.startswith(expected) for reason in reasons(both, metric)), reasons(both, metric)
+    assert {path.name: path.read_text() for path in both.outside.folder.glob("*e*t*")} == {"kept": "kept"}
+
+
+def test_pairs_of_sockets_are_left_to_programs_that_need_them(both: Both) -> None:
+    assert [row.value for row in both.hostile.of("n_works_with_pairs_of_sockets")] == [1.0, 1.0]
+
+
+@pytest.mark.skipif(bool(confinement.open_here()), reason=f"open here: {confinement.open_here()}")
+def test_without_confinement_all_of_it_is_open(both: Both, tmp_path: Path) -> None:
+    """The same functions in a process that is not confined: what the tests above see refused can be had."""
+    assert both.outside.heard() == 0
+    names = [name for name in (*NETWORK, *FILES_AND_PROCESSES) if name != "f_looks_up_a_name"]
+    calls = "".join(f"print({name}.measure(None))\n" for name in names)
+    (tmp_path / "reaching.py").write_text(both.outside.text + calls)
+    done = subprocess.run([sys.executable, tmp_path / "reaching.py"], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1.0"] * len(names), done.stderr
+    assert both.outside.heard() == 5
+
+
+@pytest.mark.parametrize("metric", [*HONEST, "z_first", "z_second", "z_third", "z_fourth"])
 def test_no_other_value_changes_by_a_bit(both: Both, metric: str) -> None:
     """The first witness is in the meddlers' process, the second in the killers', the third follows a patch."""
     calm = both.calm.values(metric)
@@ -198,7 +292,7 @@ def test_a_patch_ends_with_its_file(both: Both) -> None:
 def test_nothing_is_left_behind(both: Both) -> None:
     names = {path.name for path in both.folder.rglob("*") if "__pycache__" not in str(path)}
     assert not any("left" in name for name in names)
-    assert {path.name for path in both.folder.iterdir()} <= {*FILES, "store", "__pycache__"}
+    assert {path.name for path in both.folder.iterdir()} <= {*FILES, "reaching.py", "store", "__pycache__"}
     assert list(both.temporary.iterdir()) == []
     assert "noise" not in both.printed
     assert sleepers(both.temporary) == []
