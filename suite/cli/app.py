@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -21,10 +25,24 @@ new = typer.Typer(help="Files to begin with.", no_args_is_help=True)
 app.add_typer(new, name="new")
 
 
+_TERMINATED = 128 + signal.SIGTERM
+_unsaid = threading.Lock()
+_SECONDS_TO_END = 8.0
+"""What a schedule of jobs leaves before it kills is ten seconds, as a rule."""
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception that no handler of errors takes for one."""
+
+
 def main() -> None:
-    """Entry point: errors a user can act on are one line on standard error."""
+    """Entry point: errors a user can act on are one line on standard error. SIGTERM ends the work as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
+    except Terminated:
+        _say_terminated()
+        sys.exit(_TERMINATED)
     except SuiteError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -32,6 +50,28 @@ def main() -> None:
         if end.code == 130:  # typer turns Ctrl-C into this
             print("\ninterrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
         raise
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Leave every block of the work, which ends its workers; at once where that takes too long.
+
+    A store may be left at any moment, and workers end by themselves when the command is gone.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    last = threading.Timer(_SECONDS_TO_END, _leave)
+    last.daemon = True
+    last.start()
+    raise Terminated
+
+
+def _leave() -> None:
+    _say_terminated()
+    os._exit(_TERMINATED)
+
+
+def _say_terminated() -> None:
+    if _unsaid.acquire(blocking=False):
+        print("terminated: what was finished is kept; the same command goes on from there", file=sys.stderr, flush=True)
 
 
 @app.callback(invoke_without_command=True)

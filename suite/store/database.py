@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from suite.errors import StoreError
 from suite.store.files import BROKEN, UNFINISHED, DamagedStore, explained, write_atomically
@@ -73,7 +73,7 @@ class Store:
         if self._lock is not None:
             os.close(self._lock)
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
