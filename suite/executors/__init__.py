@@ -4,7 +4,7 @@ Jobs are pure: a function of a module and plain arguments in, a picklable result
 past its limit or dies is an outcome like any other and touches nothing else. One file an engine.
 """
 
-from suite.executors.job import UNUSABLE_DEVICE, UNUSABLE_PROCESS, Executor, Job, Outcome, Progress
+from suite.executors.job import UNUSABLE_DEVICE, UNUSABLE_PROCESS, Executor, Job, Needs, Outcome, Progress
 from suite.executors.local import LocalExecutor
 from suite.executors.orphans import children
 
@@ -14,6 +14,7 @@ __all__ = [
     "Executor",
     "Job",
     "LocalExecutor",
+    "Needs",
     "Outcome",
     "Progress",
     "children",

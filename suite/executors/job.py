@@ -27,6 +27,8 @@ class Job:
             (None: as long as it takes).
         grace: further seconds until its first report, for what it imports and loads, and after its last, for its result
             to arrive.
+        retries: how often it is begun again where its process died (killed for its memory, its machine lost) before
+            that is its outcome.
     """
 
     group: str
@@ -34,6 +36,7 @@ class Job:
     arguments: tuple[Any, ...]
     limit: float | None = None
     grace: float = 0.0
+    retries: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,33 @@ class Outcome:
     fraction: float = 1.0
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a worker is given on other machines.
+
+    Attributes:
+        cpus: cores.
+        gpus: devices, or the part of one that it shares with other workers.
+        memory: bytes (None: as the cluster gives them out).
+        seconds: of the longest job, for engines that end what takes longer (None: as the cluster says).
+    """
+
+    cpus: int = 1
+    gpus: float = 0.0
+    memory: int | None = None
+    seconds: float | None = None
+
+
 class Executor(Protocol):
     """Where jobs run. One that is left as a context manager leaves nothing behind."""
 
     @property
     def workers(self) -> int:
         """How many jobs run at a time, as far as it is known now."""
+
+    @property
+    def memory(self) -> int | None:
+        """The bytes that a worker may take, or None where they share this machine."""
 
     def map(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import pickle
@@ -10,11 +11,12 @@ import signal
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -39,10 +41,15 @@ class LocalExecutor:
     Args:
         workers: how many; one for each device, or one for each core.
         environment: variables set in the workers before they import anything (the number of threads, for one).
+        devices: the CUDA devices that workers are dealt out to, as CUDA_VISIBLE_DEVICES names them: each sees one, as
+            its device 0. None: all see what this process sees.
     """
 
-    def __init__(self, workers: int, environment: dict[str, str] | None = None) -> None:
+    memory: int | None = None
+
+    def __init__(self, workers: int, environment: Mapping[str, str] | None = None, devices: Sequence[str] = ()) -> None:
         self.workers = max(1, workers)
+        self._seats = tuple(devices[number % len(devices)] for number in range(self.workers)) if devices else ()
         self._context = multiprocessing.get_context("spawn")
         self._folder = tempfile.TemporaryDirectory(prefix="suite-workers-")
         self._environment = {**(environment or {}), "TMPDIR": self._folder.name}
@@ -87,6 +94,7 @@ class LocalExecutor:
             revise: what a job has become by the time a worker is about to take it.
         """
         waiting, running, fractions = deque(enumerate(jobs)), dict[int, _Running](), [0.0] * len(jobs)
+        deaths = Counter[int]()
         ended: queue.Queue[int] = queue.Queue()
         looked = time.monotonic()
         while waiting or running:
@@ -108,7 +116,11 @@ class LocalExecutor:
                 if outcome.status in ("timeout", "died"):
                     self._ending.add(self._processes[done.slot])
                 self._free.append(done.slot)
-                yield outcome
+                if outcome.status == "died" and deaths[number_or_none] < done.job.retries:
+                    deaths[number_or_none] += 1
+                    waiting.appendleft((number_or_none, done.job))
+                else:
+                    yield outcome
 
     def _look_after(self) -> None:
         """End what workers left behind that are gone by now."""
@@ -131,7 +143,7 @@ class LocalExecutor:
             max_workers=self.workers,
             context=self._context,
             initializer=_prepare,
-            initargs=(os.getpid(), self._fractions, self._processes, self._environment),
+            initargs=(os.getpid(), self._fractions, self._processes, self._environment, self._seats),
         )
 
 
@@ -215,15 +227,35 @@ _fractions: Any = None
 _processes: Any = None
 
 
-def _prepare(parent: int, fractions: Any, processes: Any, environment: dict[str, str]) -> None:
-    """In a new worker: leave Ctrl-C to the driver, do not outlive it, and begin a session that tells what it leaves."""
+def _prepare(parent: int, fractions: Any, processes: Any, environment: dict[str, str], seats: tuple[str, ...]) -> None:
+    """In a new worker: leave Ctrl-C to the driver, do not outlive it, and begin a session that tells what it leaves.
+
+    Slurm sends SIGUSR2 to every process of a job that it preempts: that is for the driver, too.
+    """
     global _fractions, _processes  # one pair per worker process, set once at its start
     _fractions, _processes = fractions, processes
     os.environ.update(environment)
     tempfile.tempdir = environment["TMPDIR"]  # said outright: where that is gone, Python would choose another
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if seats:
+        os.environ["CUDA_VISIBLE_DEVICES"] = _seat(Path(environment["TMPDIR"]), seats)
+    for number in (signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     os.setsid()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _seat(folder: Path, seats: tuple[str, ...]) -> str:
+    """Take the first free one: its lock is this process's until it ends, however it ends."""
+    while True:
+        for number, device in enumerate(seats):
+            held = os.open(folder / f"seat-{number}", os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(held)
+            else:
+                return device
+        time.sleep(0.05)  # the one before is still dying
 
 
 def _die_with(parent: int) -> None:

@@ -24,6 +24,9 @@ from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun
 _GRACE = 60.0
 """What a job may take beyond a metric's limit until data and metrics are loaded: a machine may be busy."""
 
+_RETRIES = 2
+"""How often a stack or a probe is begun again whose worker died: killed for its memory, or its machine was lost."""
+
 _SETTLED = ("ok", "undefined")
 """What a metric says will be the same whenever it is asked; anything else is tried again."""
 
@@ -75,7 +78,7 @@ class Laboratory:
         for p, stack in sorted(missing, key=lambda pair: -_cost(pair[1])):
             key = stack.key(p.environment)
             if key not in keys.values():
-                job = Job(p.task.name, train_job, (stack, p.place))
+                job = Job(p.task.name, train_job, (stack, p.place), retries=_RETRIES)
                 jobs.append(job)
                 keys[id(job)] = key
         failures = []
@@ -92,7 +95,7 @@ class Laboratory:
         # the other way round, so that of two that come to the same the first by name stands for both
         names = probes_read(metrics.values())[::-1]
         jobs = {
-            key: Job(p.task.name, probe_job, (key, name, point, p.place))
+            key: Job(p.task.name, probe_job, (key, name, point, p.place), retries=_RETRIES)
             for p in plans
             for points in self._points(p)
             for name in names
@@ -114,7 +117,7 @@ class Laboratory:
         rounds = Rounds(metrics, self.store.record_values)
         for origin in dict.fromkeys((None, *(one.origin for one in metrics.values()))):
             own = {name: one for name, one in metrics.items() if one.origin == origin}
-            jobs = list(self._jobs(plans, own, origin, memory_share(executor.workers)))
+            jobs = list(self._jobs(plans, own, origin, executor.memory or memory_share(executor.workers)))
             self._finish(jobs, rounds, executor)
             if jobs and origin is not None:
                 executor.renew()

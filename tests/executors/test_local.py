@@ -258,7 +258,7 @@ def test_progress_arrives_while_a_job_runs(executor: LocalExecutor) -> None:
 def test_workers_do_not_outlive_a_killed_driver() -> None:
     script = """
         from suite.executors import Job, LocalExecutor
-        from tests.test_executors import say_and_sleep
+        from tests.executors.test_local import say_and_sleep
         with LocalExecutor(1) as executor:
             list(executor.map([Job("g", say_and_sleep, ())]))
     """
@@ -316,3 +316,37 @@ def alive(pid: int) -> bool:
         return False
     with Path(f"/proc/{pid}/stat").open() as stat:
         return stat.read().split(")")[1].split()[0] != "Z"
+
+
+def seen_devices(progress: Progress) -> str:
+    time.sleep(0.3)  # so that both workers have one of these
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_each_worker_sees_a_device_of_its_own_and_the_next_in_its_place_too() -> None:
+    with LocalExecutor(2, devices=("3", "GPU-7")) as executor:
+        first = [o.result for o in executor.map([Job("g", seen_devices, ())] * 4)]
+        assert set(first) == {"3", "GPU-7"}
+        killed = [o.status for o in executor.map([Job("g", die, ())] * 2)]
+        assert killed == ["died", "died"]
+        again = [o.result for o in executor.map([Job("g", seen_devices, ())] * 4)]
+        assert set(again) == {"3", "GPU-7"}
+
+
+def die_until(tries: int, note: str, progress: Progress) -> int:
+    with Path(note).open("a") as file:
+        file.write("x")
+    done = len(Path(note).read_text())
+    if done <= tries:
+        die(progress)
+    return done
+
+
+@pytest.mark.parametrize(("deaths", "status"), [(2, "ok"), (3, "died")])
+def test_a_job_whose_worker_died_is_begun_again_so_often(
+    executor: LocalExecutor, tmp_path: Path, deaths: int, status: str
+) -> None:
+    job = Job("g", die_until, (deaths, str(tmp_path / "note")), retries=2)
+    outcomes = {o.job.function: o for o in executor.map([job, Job("g", double, (2,))])}
+    assert (outcomes[die_until].status, len((tmp_path / "note").read_text())) == (status, 3)
+    assert outcomes[double].result == 4

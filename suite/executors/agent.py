@@ -1,0 +1,74 @@
+"""What does jobs on another machine: a worker process there, held as on this one."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from suite import __version__
+from suite.executors.job import Job, Outcome
+from suite.executors.local import LocalExecutor
+from suite.executors.parcel import Missing, NamedFile, Parcel, unpack_and_do
+
+Answer = tuple[str, Any, str, float, float]
+"""An outcome without its job: status, result, reason, seconds, fraction."""
+
+
+class Agent:
+    """Does jobs one at a time in a worker process of its own, which may die without harm to it.
+
+    Args:
+        environment: as of `LocalExecutor`.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._executor = LocalExecutor(1, environment)
+        self._files = tempfile.TemporaryDirectory(prefix="suite-files-")
+        self._fraction = 0.0
+
+    def version(self) -> str:
+        """The suite's, on that machine."""
+        return __version__
+
+    def fraction(self) -> float:
+        """How much of the job at hand is done."""
+        return self._fraction
+
+    def do(self, parcel: Parcel, contents: Mapping[NamedFile, bytes]) -> Answer | Missing:
+        """Do a packed job; what became of it, or the files that it needs to come along.
+
+        It is unpacked in the worker: this process imports nothing of what the job needs.
+        """
+        cache = Path(self._files.name)
+        for file, content in contents.items():
+            file.keep(content, cache)
+        self._fraction = 0.0
+        job = Job("", unpack_and_do, (parcel.content, cache), parcel.limit, parcel.grace, parcel.retries)
+        (outcome,) = self._executor.map([job], self._note)
+        if isinstance(outcome.result, Missing):
+            return outcome.result
+        return outcome.status, outcome.result, outcome.reason, outcome.seconds, outcome.fraction
+
+    def _note(self, fractions: list[float]) -> None:
+        (self._fraction,) = fractions
+
+    def close(self) -> None:
+        """End the worker."""
+        self._executor.__exit__()
+        self._files.cleanup()
+
+
+def outcome_of(job: Job, answer: Answer) -> Outcome:
+    """The outcome of the driver's own job."""
+    return Outcome(job, *answer)
+
+
+def forget_main() -> None:
+    """Let workers not run this process's main module again, as Python begins them where it has a file.
+
+    It is an engine's own, which has no place in a worker.
+    """
+    vars(sys.modules["__main__"]).pop("__file__", None)

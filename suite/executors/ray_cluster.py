@@ -1,0 +1,292 @@
+"""Workers on the machines of a Ray cluster (https://docs.ray.io), an agent for each.
+
+An agent is an actor that holds one worker process as `LocalExecutor` does, so that a job which raises, hangs or dies is
+the same outcome here as on one machine. Ray itself is asked for three things: where there is room, to carry jobs and
+results there and back, and to say which agents are gone. Nothing is shared between machines but what jobs carry.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from suite import __version__
+from suite.errors import BadInput, SuiteError
+from suite.executors.agent import Agent, forget_main, outcome_of
+from suite.executors.job import Job, Needs, Outcome
+from suite.executors.parcel import Missing, Parcel
+
+_LOOK_SECONDS = 0.2
+_GROW_SECONDS = 5.0
+_PATIENCE = 120.0
+"""Seconds without any agent, while nothing runs, after which a cluster is said to have no room."""
+_ANSWER_SECONDS = 10.0
+_MOST_LOSSES = 3
+"""How often a job is begun again whose machine was lost."""
+_MOST_FAILURES = 5
+"""How many agents, one after another, may end before they are ready."""
+_THREADS = 2
+"""Of an agent: one does a job, one says how far it is."""
+
+
+class RayExecutor:
+    """Workers on a Ray cluster that is there already; more of them as machines join it.
+
+    Args:
+        address: as of `ray.init`: `auto`, `HOST:PORT` or `ray://HOST:PORT`.
+        workers: at most so many at a time; None: as many as there is room for.
+        environment: variables set in the workers before they import anything.
+        needs: of one worker.
+
+    Raises:
+        BadInput: Ray is not installed, or there is no such cluster.
+    """
+
+    def __init__(
+        self, address: str, workers: int | None, environment: Mapping[str, str], needs: Needs | None = None
+    ) -> None:
+        if importlib.util.find_spec("ray") is None:
+            raise BadInput("--executor ray: Ray is not installed here: pip install -c constraints.txt -e '.[ray]'")
+        ray: Any = importlib.import_module("ray")
+        self._ray, self._most, self._needs = ray, workers, needs or Needs()
+        self._environment = dict(environment)
+        self._own = not ray.is_initialized()
+        try:
+            _answers_at(address)
+            ray.init(
+                address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="error", namespace="suite"
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise BadInput(
+                f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
+                "`ray start --head` begins one"
+            ) from None
+        self._agents: dict[Any, _Hired] = {}  # by what says that they are ready
+        self._grown = 0.0
+        self._failures = 0  # one after another
+
+    @property
+    def workers(self) -> int:
+        """As many as there is room for now."""
+        return max(1, min(self._room(), self._most or self._room()))
+
+    @property
+    def memory(self) -> int | None:
+        """What was asked for; else the smallest share of a machine."""
+        if self._needs.memory is not None:
+            return self._needs.memory
+        each = [r["memory"] * self._needs.cpus / r["CPU"] for r in self._machines() if r.get("memory") and r.get("CPU")]
+        return int(min(each)) if each else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.renew()
+        if self._own:
+            self._ray.shutdown()
+
+    def renew(self) -> None:
+        """End the workers: the next job starts new ones, in which nothing is left of what ran before."""
+        for hired in self._agents.values():
+            self._ray.kill(hired.actor)
+        self._agents.clear()
+        self._grown = 0.0
+
+    def map(
+        self,
+        jobs: Sequence[Job],
+        tick: Callable[[list[float]], None] | None = None,
+        revise: Callable[[Job], Job] = lambda job: job,
+    ) -> Iterator[Outcome]:
+        """As `Executor.map`. A job whose machine is lost is begun elsewhere, three times at most.
+
+        Raises:
+            SuiteError: there is no room for a worker, or another version of the suite is installed there.
+        """
+        waiting, fractions = deque(enumerate(jobs)), [0.0] * len(jobs)
+        running: dict[Any, _Sent] = {}
+        losses = Counter[int]()
+        idle_since = time.monotonic()
+        while waiting or running:
+            self._grow(len(waiting) + len(running))
+            for hired in self._free(running) if waiting else ():
+                if waiting:
+                    number, job = waiting.popleft()
+                    self._send(_Sent(number, revise(job), hired), running)
+            idle_since = self._patient(idle_since, bool(running))
+            for sent, answer in self._answers(running):
+                if isinstance(answer, Missing):
+                    self._send(sent, running, {file: Path(file.path).read_bytes() for file in answer.files})
+                elif answer is None and losses[sent.number] < _MOST_LOSSES:
+                    losses[sent.number] += 1
+                    waiting.appendleft((sent.number, sent.job))
+                else:
+                    fractions[sent.number] = 1.0
+                    yield self._lost(sent.job) if answer is None else outcome_of(sent.job, answer)
+            if tick:
+                self._look(running, fractions)
+                tick(fractions)
+
+    def _send(self, sent: _Sent, running: dict[Any, _Sent], contents: Mapping[Any, bytes] | None = None) -> None:
+        running[sent.agent.actor.do.remote(Parcel.of(sent.job), dict(contents or {}))] = sent
+
+    def _answers(self, running: dict[Any, _Sent]) -> Iterator[tuple[_Sent, Any]]:
+        """What has come by now; None where the agent is gone, which it then is for us too."""
+        if not running:
+            time.sleep(_LOOK_SECONDS)
+            return
+        done, _ = self._ray.wait(list(running), num_returns=len(running), timeout=0)
+        if not done:
+            done, _ = self._ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
+        for reference in done:
+            sent = running.pop(reference)
+            try:
+                answer = self._ray.get(reference)
+            except (self._ray.exceptions.RayActorError, self._ray.exceptions.ObjectLostError):
+                answer = None
+                self._dismiss(sent.agent)
+            yield sent, answer
+
+    def _lost(self, job: Job) -> Outcome:
+        return Outcome(job, "died", None, f"its machine was lost {_MOST_LOSSES + 1} times", 0.0, 0.0)
+
+    def _look(self, running: dict[Any, _Sent], fractions: list[float]) -> None:
+        """Ask how far jobs are; who does not answer at once is asked again next time."""
+        asked = {sent.agent.actor.fraction.remote(): sent for sent in running.values() if sent.agent.asks_again()}
+        answered, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=_LOOK_SECONDS) if asked else ([], [])
+        for reference in answered:
+            try:
+                fractions[asked[reference].number] = self._ray.get(reference)
+            except self._ray.exceptions.RayError:  # its end is told by its job
+                continue
+
+    def _free(self, running: dict[Any, _Sent]) -> list[_Hired]:
+        busy = {id(sent.agent) for sent in running.values()}
+        waiting = [reference for reference, hired in self._agents.items() if not hired.ready]
+        ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0) if waiting else ([], [])
+        for reference in ready:
+            self._greet(reference)
+        return [hired for hired in self._agents.values() if hired.ready and id(hired) not in busy]
+
+    def _greet(self, reference: Any) -> None:
+        """An agent that is there now, of our version.
+
+        Raises:
+            SuiteError: it is of another one, or cannot be begun.
+        """
+        try:
+            version = self._ray.get(reference)
+        except self._ray.exceptions.RayActorError as error:
+            del self._agents[reference]
+            self._failures += 1
+            if self._failures <= _MOST_FAILURES:
+                return
+            why = str(error).strip().splitlines()[-1]
+            raise SuiteError(
+                f"no worker can be begun on the Ray cluster, tried {self._failures} times: {why}"
+            ) from None
+        if version != __version__:
+            raise SuiteError(
+                f"a machine of the Ray cluster has suite {version}, here is {__version__}: install the same"
+            )
+        self._agents[reference].ready, self._failures = True, 0
+
+    def _grow(self, jobs: int) -> None:
+        """Hire agents for which there is room."""
+        if self._agents and time.monotonic() - self._grown < _GROW_SECONDS:
+            return
+        self._grown = time.monotonic()
+        wanted = min(jobs, self.workers) - len(self._agents)
+        options: dict[str, Any] = {"num_cpus": self._needs.cpus, "num_gpus": self._needs.gpus}
+        if self._needs.memory is not None:
+            options["memory"] = self._needs.memory
+        kind = self._ray.remote(_RayAgent).options(max_restarts=0, max_concurrency=_THREADS, **options)
+        for _ in range(wanted):
+            actor = kind.remote(self._environment)
+            self._agents[actor.version.remote()] = _Hired(actor)
+
+    def _dismiss(self, gone: _Hired) -> None:
+        self._agents = {reference: hired for reference, hired in self._agents.items() if hired is not gone}
+        self._ray.kill(gone.actor)
+        self._grown = 0.0
+
+    def _patient(self, since: float, at_work: bool) -> float:
+        """When there last was an agent, or work was under way.
+
+        Raises:
+            SuiteError: it is too long ago.
+        """
+        now = time.monotonic()
+        if at_work or any(hired.ready for hired in self._agents.values()):
+            return now
+        if now - since > _PATIENCE:
+            needs = f"{self._needs.cpus} CPU" + (f" and {self._needs.gpus:g} GPU" if self._needs.gpus else "")
+            raise SuiteError(
+                f"the Ray cluster has had no room for a worker of {needs} for {_PATIENCE:.0f} s: `ray status` says why"
+            )
+        return since
+
+    def _machines(self) -> list[dict[str, float]]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _room(self) -> int:
+        """How many workers fit on the machines that are there now, whoever else uses them."""
+        needs = {"CPU": self._needs.cpus, "GPU": self._needs.gpus, "memory": self._needs.memory or 0}
+        return sum(
+            min(int(machine.get(what, 0) / need) for what, need in needs.items() if need)
+            for machine in self._machines()
+        )
+
+
+def _answers_at(address: str) -> None:
+    """Ask, where a host and a port are named: Ray itself waits for minutes, and then ends this process.
+
+    Raises:
+        OSError: nothing answers.
+        ValueError: the port is none.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+
+
+@dataclass
+class _Hired:
+    """An agent on some machine."""
+
+    actor: Any
+    ready: bool = False
+    asked: float = 0.0
+
+    def asks_again(self) -> bool:
+        """Whether it is time to ask how far it is."""
+        now = time.monotonic()
+        if now - self.asked < 1.0:
+            return False
+        self.asked = now
+        return True
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A job that an agent has."""
+
+    number: int
+    job: Job
+    agent: _Hired
+
+
+class _RayAgent(Agent):
+    """An agent in a process that Ray began."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        forget_main()
+        super().__init__(environment)

@@ -1,0 +1,256 @@
+"""Workers as jobs of Slurm, submitted by submitit (https://github.com/facebookincubator/submitit).
+
+Jobs are dealt out to bundles, a job of Slurm each. A bundle does its jobs one after another in a worker process, as
+`LocalExecutor` does on this machine, and leaves every outcome in a folder that all machines share. A bundle that is
+preempted is queued again and does what is left of it; what one that is gone had not done goes into new bundles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import math
+import pickle
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from suite.errors import BadInput, SuiteError, first_line
+from suite.executors.agent import forget_main, outcome_of
+from suite.executors.job import Job, Needs, Outcome
+from suite.executors.local import LocalExecutor
+
+_LOOK_SECONDS = 1.0
+_BUNDLES_PER_WORKER = 4
+"""More bundles than workers: whoever is done early takes another."""
+_MOST_LOSSES = 3
+_MOMENT = 2.0
+"""Seconds before the death of a worker is believed to be its own: Slurm may be ending this process too."""
+_DEFAULT_WORKERS = 16
+_DEFAULT_MEMORY = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Jobs, each with its number, and the folder in which their outcomes are left.
+
+    Attributes:
+        jobs: in the order in which they are done.
+        folder: outcomes are `NUMBER.outcome` in it, progress of the job at hand is `NUMBER.fraction`.
+        environment: as of `LocalExecutor`.
+    """
+
+    jobs: tuple[tuple[int, Job], ...]
+    folder: Path
+    environment: tuple[tuple[str, str], ...]
+
+    def __call__(self) -> None:
+        """Do the jobs that have no outcome yet."""
+        forget_main()
+        signal.signal(signal.SIGTERM, _leave_now)
+        left = {id(job): number for number, job in self.jobs if not self._is_done(number)}
+        jobs = [job for _, job in self.jobs if id(job) in left]
+        with LocalExecutor(1, dict(self.environment)) as executor:
+            for outcome in executor.map(jobs, lambda fractions: self._note(jobs, left, fractions)):
+                if outcome.status == "died":
+                    time.sleep(_MOMENT)
+                self._leave(left[id(outcome.job)], outcome)
+
+    def checkpoint(self) -> Any:
+        """What submitit queues again where this is preempted: the same; what is done is not done again."""
+        return importlib.import_module("submitit.helpers").DelayedSubmission(self)
+
+    def _leave(self, number: int, outcome: Outcome) -> None:
+        answer = (outcome.status, outcome.result, outcome.reason, outcome.seconds, outcome.fraction)
+        _write(self._file(number), pickle.dumps(answer))
+
+    def _note(self, jobs: list[Job], numbers: Mapping[int, int], fractions: list[float]) -> None:
+        for job, fraction in zip(jobs, fractions, strict=True):
+            if 0 < fraction < 1:
+                _write(self.folder / f"{numbers[id(job)]}.fraction", repr(fraction).encode())
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number}.outcome"
+
+    def _is_done(self, number: int) -> bool:
+        return self._file(number).exists() or (self.folder / f"{number}.taken").exists()
+
+
+def _leave_now(number: int, frame: Any) -> None:
+    """Slurm ends this job, and all processes of it at once: the death of our worker is not its job's outcome."""
+    sys.exit(128 + number)
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Whole or not at all: the driver may look at any moment."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
+        part.write(content)
+    Path(part.name).replace(target)
+
+
+class SlurmExecutor:
+    """Workers on a Slurm cluster; this process stays to write the store.
+
+    Args:
+        folder: on a file system that all machines share, for what is submitted, its logs and outcomes.
+        workers: bundles that run at a time at most; None: 16.
+        environment: variables set in the workers before they import anything.
+        needs: of one worker.
+        options: further ones of `sbatch`, such as `partition` or `account`.
+        cluster: `slurm`, or `local`: submitit's own processes on this machine, for trying.
+
+    Raises:
+        BadInput: submitit is not installed, there is no Slurm here, or an option is none of Slurm's.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        workers: int | None,
+        environment: Mapping[str, str],
+        needs: Needs | None = None,
+        options: Mapping[str, str] | None = None,
+        cluster: str = "slurm",
+    ) -> None:
+        if importlib.util.find_spec("submitit") is None:
+            raise BadInput(
+                "--executor slurm: submitit is not installed here: pip install -c constraints.txt -e '.[slurm]'"
+            )
+        submitit: Any = importlib.import_module("submitit")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.workers, self._needs = workers or _DEFAULT_WORKERS, needs or Needs()
+        self._folder, self._environment = folder.resolve(), tuple(environment.items())
+        try:
+            self._submitter: Any = submitit.AutoExecutor(folder=self._folder / "submitted", cluster=cluster)
+            self._submitter.update_parameters(**self._parameters(options or {}))
+        except (RuntimeError, NameError, ValueError, TypeError) as error:
+            raise BadInput(f"--executor slurm: {first_line(error)}") from None
+        self._submitted: list[_Submitted] = []
+
+    def _parameters(self, options: Mapping[str, str]) -> dict[str, Any]:
+        needs = self._needs
+        found: dict[str, Any] = {
+            "name": "suite",
+            "cpus_per_task": needs.cpus,
+            "mem_gb": math.ceil(self.memory / 2**30),
+            "slurm_array_parallelism": self.workers,
+            "slurm_additional_parameters": {"requeue": True, **options},
+        }
+        if needs.gpus:
+            found["gpus_per_node"] = math.ceil(needs.gpus)  # Slurm shares no device between its jobs
+        if needs.seconds is not None:
+            found["timeout_min"] = math.ceil(needs.seconds / 60)
+        return found
+
+    @property
+    def memory(self) -> int:
+        """The bytes that a worker may take, as Slurm is asked for."""
+        return self._needs.memory or _DEFAULT_MEMORY
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for one in self._submitted:
+            with contextlib.suppress(Exception):  # it may have ended by itself
+                one.handle.cancel()
+
+    def renew(self) -> None:
+        """Nothing is to be done: every bundle has a worker of its own."""
+
+    def map(
+        self,
+        jobs: Sequence[Job],
+        tick: Callable[[list[float]], None] | None = None,
+        revise: Callable[[Job], Job] = lambda job: job,
+    ) -> Iterator[Outcome]:
+        """As `Executor.map`; jobs are revised as they are submitted. One whose bundle is lost goes into another.
+
+        Raises:
+            SuiteError: Slurm does not take the jobs.
+        """
+        revised, losses = [revise(job) for job in jobs], Counter[int]()
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix="outcomes-") as name:
+            folder = Path(name)
+            self._submit(list(enumerate(revised)), folder)
+            fractions = [0.0] * len(jobs)
+            while self._submitted:
+                for one in list(self._submitted):
+                    over = one.handle.done()  # before its outcomes are read: what comes later is not lost
+                    for number in one.arrived():
+                        fractions[number] = 1.0
+                        yield outcome_of(revised[number], one.take(number))
+                    if over or not one.left:
+                        self._submitted.remove(one)
+                    if over and one.left:
+                        yield from self._again(one, revised, losses, folder)
+                if tick:
+                    self._look(fractions)
+                    tick(fractions)
+                time.sleep(_LOOK_SECONDS)
+
+    def _submit(self, jobs: Sequence[tuple[int, Job]], folder: Path) -> None:
+        """Deal jobs out, the longest first to each, as one array.
+
+        Raises:
+            SuiteError: Slurm does not take them.
+        """
+        if not jobs:
+            return
+        count = min(len(jobs), _BUNDLES_PER_WORKER * self.workers)
+        bundles = [Bundle(tuple(jobs[first::count]), folder, self._environment) for first in range(count)]
+        try:
+            with self._submitter.batch():
+                handles = [self._submitter.submit(bundle) for bundle in bundles]
+            self._submitted += [_Submitted(b, h, {n for n, _ in b.jobs}) for b, h in zip(bundles, handles, strict=True)]
+        except Exception as error:  # noqa: BLE001 - submitit's own, of sbatch, of the file system
+            raise SuiteError(f"Slurm did not take the jobs: {first_line(error)}") from None
+
+    def _again(self, lost: _Submitted, jobs: list[Job], losses: Counter[int], folder: Path) -> Iterator[Outcome]:
+        """Submit what a bundle had not done that is over; those jobs that were lost too often end with that.
+
+        Lost is the job it was at; where it had done nothing at all, it may not have begun, and all of them are.
+        """
+        order = [number for number, _ in lost.bundle.jobs if number in lost.left]
+        for number in order if len(order) == len(lost.bundle.jobs) else order[:1]:
+            losses[number] += 1
+            if losses[number] > _MOST_LOSSES:
+                lost.left.remove(number)
+                reason = f"its job of Slurm ended {losses[number]} times before it was done ({lost.handle.state})"
+                yield Outcome(jobs[number], "died", None, reason, 0.0, 0.0)
+        self._submit([(number, jobs[number]) for number in order if number in lost.left], folder)
+
+    def _look(self, fractions: list[float]) -> None:
+        for one in self._submitted:
+            for number in one.left:
+                with contextlib.suppress(OSError, ValueError):  # not begun
+                    fractions[number] = float((one.bundle.folder / f"{number}.fraction").read_text())
+
+
+@dataclass
+class _Submitted:
+    """A bundle, submitit's handle of it, and the numbers of its jobs that have no outcome yet."""
+
+    bundle: Bundle
+    handle: Any
+    left: set[int] = field(default_factory=set)
+
+    def arrived(self) -> list[int]:
+        """Jobs that have an outcome by now."""
+        return sorted(n for n in self.left if (self.bundle.folder / f"{n}.outcome").exists())
+
+    def take(self, number: int) -> Any:
+        """An outcome that has arrived; a mark is left in its place, should the bundle be queued again."""
+        file = self.bundle.folder / f"{number}.outcome"
+        answer = pickle.loads(file.read_bytes())  # noqa: S301 - from our own worker
+        file.with_suffix(".taken").touch()
+        file.unlink()
+        self.left.remove(number)
+        return answer

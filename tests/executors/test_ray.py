@@ -1,0 +1,127 @@
+"""A real Ray cluster of two nodes on this machine: the same outcomes as without, also when one node is lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.errors import BadInput, SuiteError
+from suite.executors import Job, LocalExecutor, Needs, Outcome, Progress, ray_cluster
+from suite.executors.ray_cluster import RayExecutor
+from tests.executors.test_local import die, double, fail, hang
+from tests.executors.test_slurm import environment
+
+ray: Any = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+pytestmark = pytest.mark.slow
+QUICK_TO_NOTICE = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 3,
+}
+ONE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={**ONE, "_system_config": QUICK_TO_NOTICE})
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def node(seconds: float, progress: Progress) -> str:
+    """Where it was done: the process that is the node."""
+    progress(1, 2)
+    time.sleep(seconds)
+    return os.environ["RAY_RAYLET_PID"]
+
+
+def read(path: Path, progress: Progress) -> str:
+    return f"{path.read_text()} {path}"
+
+
+def name(machine: Any) -> str:
+    """Of a node, as `node` gives it."""
+    (process,) = machine.all_processes["raylet"]
+    return str(process.process.pid)
+
+
+def statuses(outcomes: Iterator[Outcome]) -> dict[Job, tuple[str, object, str]]:
+    return {outcome.job: (outcome.status, outcome.result, outcome.reason) for outcome in outcomes}
+
+
+def test_the_same_outcomes_as_on_one_machine(cluster: Any, tmp_path: Path) -> None:
+    cluster.add_node(**ONE)
+    (tmp_path / "file").write_text("content")
+    jobs = [
+        *(Job("g", double, (x,)) for x in range(20)),
+        Job("g", fail, ()),
+        Job("g", die, ()),
+        Job("g", hang, (), limit=1.0),
+        Job("g", environment, ()),
+        Job("g", read, (tmp_path / "file",)),
+    ]
+    seen: list[list[float]] = []
+    with RayExecutor(cluster.address, None, {"SAID": "so"}) as executor:
+        assert executor.workers == 2
+        assert executor.memory is not None
+        assert executor.memory > 2**28
+        there = statuses(executor.map(jobs, lambda fractions: seen.append(list(fractions))))
+        executor.renew()
+        assert statuses(executor.map(jobs[:3])) == {job: there[job] for job in jobs[:3]}
+    assert seen[-1] != seen[0]
+    with LocalExecutor(2, {"SAID": "so"}) as local:
+        assert there == statuses(local.map(jobs))
+
+
+def test_jobs_of_a_node_that_is_lost_are_done_elsewhere(cluster: Any) -> None:
+    second = cluster.add_node(**ONE)
+    jobs = [Job("g", node, (3.0 if number < 2 else 0.1,)) for number in range(8)]
+    lost: list[float] = []
+
+    def tick(fractions: list[float]) -> None:
+        if not lost and sum(fraction == 0.5 for fraction in fractions[:2]) == 2:
+            cluster.remove_node(second, allow_graceful=False)
+            lost.append(time.monotonic())
+
+    with RayExecutor(cluster.address, None, {}, Needs(cpus=1)) as executor:
+        found = list(executor.map(jobs, tick))
+    assert lost
+    assert [outcome.status for outcome in found] == ["ok"] * 8
+    assert {outcome.result for outcome in found if outcome.job in jobs[:2]} == {name(cluster.head_node)}
+
+
+def test_a_node_that_joins_is_given_work(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "_GROW_SECONDS", 0.5)
+    added: list[Any] = []
+
+    def tick(fractions: list[float]) -> None:
+        if not added:
+            added.append(cluster.add_node(**ONE))
+
+    with RayExecutor(cluster.address, None, {}) as executor:
+        found = list(executor.map([Job("g", node, (1.0,)) for _ in range(20)], tick))
+    assert {outcome.result for outcome in found} == {name(cluster.head_node), name(added[0])}
+
+
+def test_a_cluster_without_room_is_said_to_have_none(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "_PATIENCE", 1.0)
+    with (
+        RayExecutor(cluster.address, None, {}, Needs(cpus=1, gpus=0.5)) as executor,
+        pytest.raises(SuiteError, match=r"no room for a worker of 1 CPU and 0\.5 GPU"),
+    ):
+        list(executor.map([Job("g", double, (1,))]))
+
+
+def test_no_cluster_is_bad_input() -> None:
+    with pytest.raises(BadInput, match=r"^--address 127\.0\.0\.1:1: no Ray cluster answers there"):
+        RayExecutor("127.0.0.1:1", None, {})

@@ -1,0 +1,118 @@
+"""Bundles of jobs under submitit's own local engine, which stands for Slurm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.errors import BadInput
+from suite.executors import Job, Needs, Progress
+from suite.executors.slurm import SlurmExecutor
+from tests.executors.test_local import die, double, fail, hang
+
+submitit: Any = pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Iterator[SlurmExecutor]:
+    with SlurmExecutor(tmp_path / "slurm", 2, {"SAID": "so"}, Needs(seconds=600), cluster="local") as made:
+        yield made
+
+
+def slowly(note: str, seconds: float, progress: Progress) -> int:
+    """The process that it is done in, the last of those that began it."""
+    with Path(note).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    progress(1, 4)
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def environment(progress: Progress) -> str:
+    return os.environ["SAID"]
+
+
+@pytest.mark.slow
+def test_whatever_becomes_of_a_job_is_its_own_outcome(executor: SlurmExecutor, tmp_path: Path) -> None:
+    jobs = [
+        *(Job("g", double, (x,)) for x in range(8)),
+        Job("g", fail, ()),
+        Job("g", die, ()),
+        Job("g", hang, (), limit=1.0),
+        Job("g", environment, ()),
+    ]
+    found = {outcome.job: outcome for outcome in executor.map(jobs)}
+    assert [found[job].result for job in jobs[:8]] == [2 * x for x in range(8)]
+    assert [found[job].status for job in jobs[8:]] == ["failed", "died", "timeout", "ok"]
+    assert found[jobs[8]].reason == "ValueError: not today"
+    assert found[jobs[11]].result == "so"
+    assert not list((tmp_path / "slurm").glob("outcomes-*"))  # nothing is left but submitit's logs
+
+
+@pytest.mark.slow
+def test_a_bundle_that_is_preempted_does_what_is_left(executor: SlurmExecutor, tmp_path: Path) -> None:
+    notes = [tmp_path / f"note-{number}" for number in range(6)]
+    jobs = [Job("g", slowly, (str(note), 0.1 if number < 4 else 5.0)) for number, note in enumerate(notes)]
+    preempted: list[int] = []
+
+    def tick(fractions: list[float]) -> None:
+        if not preempted and notes[4].exists():
+            (bundle,) = (one for one in executor._submitted if 4 in one.left)
+            preempted.append(bundle.handle._process.pid)
+            # as Slurm does, every process of the job; not submitit's own, which stands for Slurm here
+            for process in descendants(preempted[0])[1:]:
+                os.kill(process, signal.SIGUSR2)
+
+    found = list(executor.map(jobs, tick))
+    assert [outcome.status for outcome in found] == ["ok"] * 6
+    assert preempted
+    begun = [note.read_text().count("\n") for note in notes]
+    assert begun == [1, 1, 1, 1, 2, 1]  # what was under way is begun again, what was done is not
+    assert (
+        len(list((tmp_path / "slurm" / "submitted").glob("*_submitted.pkl"))) == 6
+    )  # and by the bundle that it was in
+
+
+@pytest.mark.slow
+def test_what_a_lost_bundle_had_not_done_goes_into_another(executor: SlurmExecutor, tmp_path: Path) -> None:
+    notes = [tmp_path / f"note-{number}" for number in range(4)]
+    jobs = [Job("g", slowly, (str(note), 3.0)) for note in notes]
+    lost: list[int] = []
+
+    def tick(fractions: list[float]) -> None:
+        if not lost and all(note.exists() for note in notes[:2]):
+            process = executor._submitted[0].handle._process.pid
+            lost.extend(descendants(process))
+            for one in lost:
+                os.kill(one, signal.SIGKILL)
+
+    found = list(executor.map(jobs, tick))
+    assert lost
+    assert [outcome.status for outcome in found] == ["ok"] * 4
+    assert sum(note.read_text().count("\n") for note in notes) == 5
+
+
+def descendants(process: int) -> list[int]:
+    """A process and all that it began, as when its machine is gone."""
+    children = [int(c) for c in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [process, *(one for child in children for one in descendants(child))]
+
+
+@pytest.mark.slow
+def test_a_bundle_that_never_comes_to_its_jobs_is_given_up(executor: SlurmExecutor) -> None:
+    executor._submitter.update_parameters(slurm_setup=None)
+    executor._submitter._executor.python = "false"
+    (found,) = executor.map([Job("g", double, (1,))])
+    assert found.status == "died"
+    assert found.reason.startswith("its job of Slurm ended 4 times before it was done")
+
+
+def test_without_slurm_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"^--executor slurm: "):
+        SlurmExecutor(tmp_path, 2, {})
