@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from suite.cli import app
 from suite.errors import BadInput, StoreError
 from suite.keeping.archive import Archive
 from suite.keeping.freeing import FREED, NEEDED, READ, Freeing
@@ -237,3 +240,28 @@ def test_what_was_let_go_can_be_asked_for_again(tmp_path: Path) -> None:
     assert restore_store(tmp_path / "home", [], root, ["weights", "probes"]) == (0, [])
     with pytest.raises(BadInput, match="--restore spectra: use weights, states, distances, probes"):
         restore_store(tmp_path / "home", [], root, ["spectra"])
+
+
+def test_what_the_command_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SUITE_HOME", raising=False)
+    make_store(tmp_path / ".suite", task_file(tmp_path, keep="{weights: last, probes: none}"))
+
+    def command(*words: str) -> list[str]:
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert (done.exit_code, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+    last = "would let go: 16 files, 572 B"
+    needed = "kept although its tasks let it go: 8 files, 216 B that only training makes again (--force lets it go)"
+    assert command("gc", "--dry-run")[-2:] == [last, needed]
+    rows = json.loads("\n".join(command("gc", "--dry-run", "--json")))
+    assert [(row["tensors"], row["files"], row["bytes"], row["what"]) for row in rows] == [
+        ("probes", 8, 280, READ), ("probes", 16, 572, FREED), ("weights", 8, 216, NEEDED)
+    ]  # fmt: skip
+    assert sum(there(tmp_path / ".suite").values()) == sum(EVERYTHING.values())
+    assert command("gc", "tasks/made.yaml")[-2:] == [last.replace("would let", "let"), needed]
+    assert sum(there(tmp_path / ".suite").values()) == sum(EVERYTHING.values()) - 16
+    assert command("gc", "--restore", "probes") == [
+        "16 of what was let go count as missing from now on", "    suite run tasks/made.yaml"
+    ]  # fmt: skip
