@@ -56,16 +56,18 @@ class Store:
     def __init__(self, home: Path, writing: bool = False) -> None:
         self.home = home
         self._lock: int | None = None
-        with explained(home):
+        with contextlib.ExitStack() as undone, explained(home):
             (home / "tensors").mkdir(parents=True, exist_ok=True)
             if writing:
-                self._take_lock()
+                undone.callback(os.close, self._take_lock())
                 self._sweep()
-            self._refuse_an_emptied_one()
+            self._refuse_a_cut_one()
             self._db = sqlite3.connect(home / "store.db", isolation_level=None, timeout=30)
+            undone.callback(self._db.close)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._check_schema()
+            undone.pop_all()
 
     def close(self) -> None:
         """Release the database and the lock."""
@@ -205,20 +207,25 @@ class Store:
     def _counts_as_there(self, checksum: str) -> bool:
         return self.path(checksum).exists() or bool(self._rows("SELECT 1 FROM let_go WHERE checksum = ?", checksum))
 
-    def _refuse_an_emptied_one(self) -> None:
-        """SQLite takes an empty file for a new database: the work of months would silently be done again."""
-        file = self.home / "store.db"
+    def _refuse_a_cut_one(self) -> None:
+        """SQLite takes an empty file for a new database, and misses that of the last page a part is gone."""
+        file, log = self.home / "store.db", self.home / "store.db-wal"
+        # pages may still be in the log, which is removed after they are all in the file
+        if _is_cut(file) and not (log.exists() and log.stat().st_size) and _is_cut(file):
+            raise DamagedStore(f"{file}: its end is missing; {BROKEN}")
         if file.exists() and not file.stat().st_size and any((self.home / "tensors").glob("*/*.safetensors")):
             raise DamagedStore(f"{file}: it is empty, and there are tensors beside it; {BROKEN}")
 
-    def _take_lock(self) -> None:
+    def _take_lock(self) -> int:
         self._lock = os.open(self.home / "lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            os.close(self._lock)
             raise StoreError(
                 f"{self.home} is in use by another `suite` process: wait for it, or set SUITE_HOME to another folder"
             ) from error
+        return self._lock
 
     def _sweep(self) -> None:
         """Remove what a killed driver had not finished writing; nobody else writes while the lock is held."""
@@ -255,6 +262,15 @@ class Store:
 def made_of(tensors: Iterable[str | None], points: Iterable[tuple[Any, ...]]) -> str:
     """A name for a run's tensors: of the checksums in its row, and of (step, weights, state) of its checkpoints."""
     return hashlib.sha256(json.dumps([list(tensors), *map(list, points)]).encode()).hexdigest()
+
+
+def _is_cut(file: Path) -> bool:
+    """Whether a database has fewer bytes than its first page says."""
+    with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
+        head, size = opened.read(100), file.stat().st_size
+        page = int.from_bytes(head[16:18], "big")
+        return len(head) == 100 and int.from_bytes(head[28:32], "big") * (65536 if page == 1 else page) > size
+    return False
 
 
 def _take_back(db: sqlite3.Connection, checksums: Iterable[str | None]) -> None:
