@@ -87,8 +87,17 @@ def _part(split: Split, at: Tensor) -> Split:
 
 
 def _pieces(split: Split, rows: int) -> Iterator[Split]:
+    yield from (piece for _, piece in _numbered(split, rows))
+
+
+def _numbered(split: Split, rows: int) -> Iterator[tuple[int, Split]]:
+    """Pieces with the number of their first input.
+
+    What is found of a piece goes into a tensor that is there beforehand: thousands of small ones, each kept where the
+    large ones before it were freed, leave holes between them in a CPU's heap that nothing else fits (20 GB of them).
+    """
     for start in range(0, len(split), rows):
-        yield Split(split.inputs[start : start + rows], split.targets[start : start + rows])
+        yield start, Split(split.inputs[start : start + rows], split.targets[start : start + rows])
 
 
 def _activation(problem: Problem) -> int:
@@ -134,13 +143,13 @@ def _of_samples(problem: Problem, weights: Tensor, slope: Tensor, at: Tensor) ->
     """Squared norms of single inputs' gradients, their parts along the whole gradient, Gauss–Newton traces."""
     split = _part(problem.train, at)
     single = vmap(grad(lambda w, x, y: problem.loss(w, x[None], y[None])), (None, 0, 0))
-    norms, inner = [], []
-    for piece in _pieces(split, _at_once(problem, 1)):
+    norms, inner = (torch.empty(len(split), dtype=weights.dtype, device=weights.device) for _ in range(2))
+    for start, piece in _numbered(split, _at_once(problem, 1)):
         gradients = single(weights, piece.inputs, piece.targets)
-        norms.append(gradients.square().sum(1))
-        inner.append(gradients @ slope)
+        norms[start : start + len(piece)] = gradients.square().sum(1)
+        inner[start : start + len(piece)] = gradients @ slope
     traces, exact = gauss_newton_traces(problem, weights, split)
-    return {"samples": torch.cat(norms), "inner": torch.cat(inner), "gauss_newton": traces, "exact": exact}
+    return {"samples": norms, "inner": inner, "gauss_newton": traces, "exact": exact}
 
 
 def _at_once(problem: Problem, vectors: int) -> int:
@@ -171,15 +180,15 @@ def gauss_newton_traces(problem: Problem, weights: Tensor, split: Split) -> tupl
     generator = torch.Generator().manual_seed(seed_of("probe output vectors", len(split), *shape))
     count = outputs if exact else _VECTORS
     one = _trace_of_one(problem, weights)
-    traces = []
-    for piece in _pieces(split, _at_once(problem, count)):
+    traces = torch.empty(len(split), dtype=weights.dtype, device=weights.device)
+    for start, piece in _numbered(split, _at_once(problem, count)):
         if exact:  # a language model's unit vectors would be terabytes
             units = torch.eye(outputs, dtype=weights.dtype, device=weights.device).view(outputs, *shape)
-            traces.append(vmap(one, (0, None))(piece.inputs, units))
+            traces[start : start + len(piece)] = vmap(one, (0, None))(piece.inputs, units)
         else:
             signs = torch.randint(2, (len(piece), count, *shape), generator=generator).to(weights) * 2 - 1
-            traces.append(vmap(one)(piece.inputs, signs) / count)
-    return torch.cat(traces), torch.tensor(exact)
+            traces[start : start + len(piece)] = vmap(one)(piece.inputs, signs) / count
+    return traces, torch.tensor(exact)
 
 
 def _trace_of_one(problem: Problem, weights: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
