@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -27,7 +28,7 @@ predictors leave unexplained, the share that the metric predicts where one value
 def further(task: TaskRanking, target: str) -> str:
     """Of a grid task: Kendall with a hyperparameter held fixed, information, sign errors, prediction, seed noise."""
     factors = task.results.hyperparameters
-    header = ["metric", *(f"τ, {short(f)} fixed" for f in factors), "CMI (chance)", "sign error, worst"]
+    header = ["metric", *(f"τ, {escaped(short(f))} fixed" for f in factors), "CMI (chance)", "sign error, worst"]
     header += ["R² over trivial", "seed noise"]
     rows = [
         [escaped(task.results.metrics.at[row["metric"], "title"])]
@@ -37,8 +38,9 @@ def further(task: TaskRanking, target: str) -> str:
         for row in ordered(task, target)
     ]
     noise = _plain(task.rows.loc[task.rows["target"] == target, "gap_seed_noise"].iloc[0])
+    gap = escape(target.replace("_", " "))
     summary = (
-        f"Beyond the hyperparameters: the {target.replace('_', ' ')} (of its own variance seeds make {noise}) and what "
+        f"Beyond the hyperparameters: the {gap} (of its own variance seeds make {noise}) and what "
         "metrics know of it that learning rates and the like do not"
     )
     return folded(summary, f"{_READING}\n{table(header, rows)}")
@@ -73,7 +75,7 @@ def _worst_sign_error(row: dict[str, Any], factors: list[str]) -> str:
     if not errors:
         return "–"
     worst = max(errors, key=lambda factor: float(errors[factor]))
-    return f"{_plain(errors[worst])} ({short(worst)})"
+    return f"{_plain(errors[worst])} ({escaped(short(worst))})"
 
 
 def _plain(value: float) -> str:

@@ -126,7 +126,7 @@ def _everything(board: Board) -> str:
 
 def _overall(board: Board, shown: pd.DataFrame) -> str:
     header = ["#", "metric", "score", "95 %", "ranks", "group", "p", "beats trivial"]
-    header += [t.results.name for t in board.tasks]
+    header += [escaped(t.results.name) for t in board.tasks]
     rows = []
     for name, row in shown.iterrows():
         mark = f" {board.marks(name)}".rstrip()
@@ -157,7 +157,7 @@ def _sensitivity(board: Board) -> str:
     """What each task, and the inclusion rule, do to the overall score."""
     names = [t.results.name for t in board.tasks if t.scored]
     names = names if len(names) > 1 else []
-    header = ["metric", "score", "all networks in", "rank, all in", *(f"without {name}" for name in names)]
+    header = ["metric", "score", "all networks in", "rank, all in", *(f"without {escaped(name)}" for name in names)]
     rows = [
         [escaped(row["title"]), number(row["score"]), number(row["score_all"]), count(row["rank_all"])]
         + [number(row[f"without:{name}"]) for name in names]
@@ -171,7 +171,7 @@ def _task(task: TaskRanking, figures: str, tables: str) -> str:
     results = task.results
     parts = [
         f"## {escaped(results.title)}\n",
-        f"`{results.name}` · {_parameters(results)} parameters · {_counted(task)}\n",
+        f"{code(results.name)} · {_parameters(results)} parameters · {_counted(task)}\n",
         escaped(results.provenance.get("description", "")) + "\n",
         *([f"**Not ranked**: {task.why_unscored}.\n"] if not task.scored else []),
         *([f"{escaped(note)}\n"] if (note := constant_note(task)) else []),
@@ -219,7 +219,12 @@ def _reproduce(board: Board, origin: Origin, costs: str) -> str:
         versions = made["versions"]
         packages = ", ".join(f"{name} {versions[name]}" for name in ("suite", "torch", "numpy") if name in versions)
         rows.append(
-            [f"`{task.results.name}`", f"`{made['spec_hash']}`", f"{made['device']}, {made['dtype']}", packages]
+            [
+                code(task.results.name),
+                code(made["spec_hash"]),
+                escaped(f"{made['device']}, {made['dtype']}"),
+                escaped(packages),
+            ]
         )
     how = f"{_HOW[origin]} [What it took, task by task]({costs})."
     return f"## How to reproduce it\n\n{how}\n\n" + table(["task", "spec hash", "made on", "with"], rows)

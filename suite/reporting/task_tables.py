@@ -26,7 +26,7 @@ from suite.reporting.board import (
 )
 from suite.reporting.cost import cost_section
 from suite.reporting.details import further
-from suite.reporting.markup import escaped, table
+from suite.reporting.markup import code, escaped, table
 
 _LEADING = 10
 """Metrics of a task in leaderboard.md, beside the trivial predictors and the quantity the suite is about."""
@@ -47,7 +47,7 @@ def leading_table(task: TaskRanking, target: str) -> str:
     best = {row["metric"] for row in [row for row in scored if not trivial[row["metric"]]][:_LEADING]}
     shown = [row for row in scored if row["metric"] in best or trivial[row["metric"]] or row["metric"] == CLAIM]
     left = f", the {len(shown)} leading of {len(rows)} metrics" if len(shown) < len(rows) else ""
-    return f"**Target: {target.replace('_', ' ')}**{left}.\n\n{_table(task, target, shown)}"
+    return f"**Target: {escaped(target.replace('_', ' '))}**{left}.\n\n{_table(task, target, shown)}"
 
 
 def task_page(task: TaskRanking, leaderboard: str) -> str:
@@ -61,13 +61,13 @@ def task_page(task: TaskRanking, leaderboard: str) -> str:
     grid = results.kind == "grid" and results.hyperparameters and task.scored
     parts: list[str] = [
         f"# {escaped(results.title)}: all tables\n",
-        f"`{results.name}`. [The leaderboard]({leaderboard}) says what words mean. Generated, never edited by hand.\n",
+        f"{code(results.name)}. [The leaderboard]({leaderboard}) says what words mean. "
+        "Generated, never edited by hand.\n",
     ]
     for target in results.targets:
         rows = list(ordered(task, target))
-        parts.append(
-            f"## All {len(rows)} metrics against the {target.replace('_', ' ')}\n\n{_table(task, target, rows)}"
-        )
+        gap = escaped(target.replace("_", " "))
+        parts.append(f"## All {len(rows)} metrics against the {gap}\n\n{_table(task, target, rows)}")
         parts += [further(task, target)] if grid else []
     parts += [_transitions(task)] if results.kind == "trajectory" else []
     parts.append(cost_section(results))
@@ -77,7 +77,7 @@ def task_page(task: TaskRanking, leaderboard: str) -> str:
 def _table(task: TaskRanking, target: str, rows: Sequence[Row]) -> str:
     factors = task.results.hyperparameters if task.results.kind == "grid" else []
     header = ["metric", "score", "sign", "τ", "95 %", "p", "τ all", "ρ", "n"]
-    header += ["echo of", "Ψ", *(f"ψ {short(f)}" for f in factors)] if factors else []
+    header += ["echo of", "Ψ", *(f"ψ {escaped(short(f))}" for f in factors)] if factors else []
     return table(header, [_cells(task, target, row, factors) for row in rows])
 
 
@@ -91,7 +91,7 @@ def _cells(task: TaskRanking, target: str, row: Row, factors: Sequence[str]) -> 
         _with_interval(row, "rho"), f"{row['n']}{failed}",
     ]  # fmt: skip
     if factors:
-        echo = ", ".join(short(factor) for factor in task.echoes(row["metric"], target))
+        echo = ", ".join(escaped(short(factor)) for factor in task.echoes(row["metric"], target))
         cells += [echo, _with_interval(row, "Psi"), *(granulated(row, factor) for factor in factors)]
     return cells
 
