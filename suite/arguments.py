@@ -18,6 +18,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from suite.executors.engine import Engine
     from suite.pipeline import Options
     from suite.ranking.tables import TaskResults
     from suite.reporting.board import Board
@@ -33,6 +34,15 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Worker processes, at most 4 per core; default: one per core, or one on a GPU"),
 ]
+Where = Annotated[str, typer.Option("--executor", help="Where workers are: local, ray or slurm")]
+Address = Annotated[str, typer.Option(help="Of a Ray cluster: auto (on this machine), HOST:PORT or ray://HOST:PORT")]
+Need = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--need", metavar="KEY=VALUE",
+        help="Of each worker of ray or slurm: cpus, gpus, memory (GiB), hours; with slurm any option of sbatch too",
+    ),
+]  # fmt: skip
 Metrics = Annotated[list[Path] | None, typer.Option("--metric", help="A further file that defines metrics")]
 Limit = Annotated[
     float | None, typer.Option("--metric-limit", min=1, help="Seconds a metric may take on a checkpoint; default: 120")
@@ -105,18 +115,20 @@ def options(
     quiet: bool,
     metric_limit: float | None = None,
     cost: str = "search",
+    engine: Engine | None = None,
 ) -> Options:
     """What the options of a command say, for the pipeline.
 
     Raises:
-        BadInput: no such class of cost or dtype, or more workers than the cores here can carry.
+        BadInput: no such class of cost or dtype, or more workers here than the cores can carry.
     """
     from suite.errors import BadInput
     from suite.pipeline import Options
 
     known_words(cost, dtype)
     cores = os.cpu_count() or 1
-    if workers and workers > (most := _MOST_WORKERS_PER_CORE * cores):
+    here = engine is None or engine.local
+    if here and workers and workers > (most := _MOST_WORKERS_PER_CORE * cores):
         raise BadInput(f"--workers {workers}: at most {most} here ({_MOST_WORKERS_PER_CORE} for each of {cores} cores)")
     made = Options(
         home=home(),
@@ -128,7 +140,19 @@ def options(
         quiet=quiet,
         cost=cost,
     )
+    made = made if engine is None else replace(made, engine=engine)
     return made if metric_limit is None else replace(made, metric_limit=metric_limit)
+
+
+def engine(kind: str, address: str, needs: list[str] | None) -> Engine:
+    """Where workers are to be.
+
+    Raises:
+        BadInput: no such engine or need.
+    """
+    from suite.executors.engine import engine_of
+
+    return engine_of(kind, address, needs or [])
 
 
 def known_words(cost: str, dtype: str) -> None:

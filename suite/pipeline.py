@@ -13,7 +13,11 @@ from pathlib import Path
 from rich.console import Console
 
 from suite.errors import BadInput
-from suite.executors import LocalExecutor
+from suite.estimating.devices import device_named
+from suite.estimating.estimate import known_metrics
+from suite.estimating.needs import needed_memory, needed_seconds
+from suite.executors import Executor, Needs
+from suite.executors.engine import HERE, Engine
 from suite.measuring.measure import Laboratory, Plan, plan
 from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.measuring.saved import Budget, SpectrumReport, from_python, from_task, measure_saved
@@ -41,7 +45,7 @@ class Options:
     """How work is done: the store's folder, where to compute, in which dtype, with which further metric files.
 
     `metric_limit` is the seconds a metric may take on one checkpoint, whatever the tasks' `limits` say; metrics of a
-    class of cost beyond `cost` are left out.
+    class of cost beyond `cost` are left out. `engine` says on which machines workers are.
     """
 
     home: Path
@@ -53,6 +57,7 @@ class Options:
     max_cells: int = 1000
     quiet: bool = False
     cost: str = COSTS[-1]
+    engine: Engine = HERE
 
     @property
     def reports(self) -> Path:
@@ -64,10 +69,35 @@ class Options:
         """The results in it."""
         return self.reports / "results"
 
-    def workers_here(self) -> LocalExecutor:
-        """Worker processes: one per core, or one on CUDA, unless it was said how many."""
-        cuda = resolve_device(self.device) != "cpu"
-        return LocalExecutor(self.workers or (1 if cuda else os.cpu_count() or 1), WORKER_VARIABLES)
+    def place(self) -> Place:
+        """Where to compute: of other machines what was said, of this one what there is.
+
+        Raises:
+            BadInput: there is no such device here.
+        """
+        device = resolve_device(self.device) if self.engine.local else named_device(self.device, self.engine)
+        return Place.of(device, self.dtype)
+
+    def workers_for(self, plans: Sequence[Plan], training: bool) -> Executor:
+        """Worker processes: one per core, or one per GPU, unless it was said how many; or on other machines.
+
+        Raises:
+            BadInput: such machines are not to be had.
+        """
+        return self.engine.executor(
+            self.workers,
+            WORKER_VARIABLES,
+            self.home,
+            lambda: workers_here(self.device),
+            lambda: self._needs([p.task for p in plans], training),
+        )
+
+    def _needs(self, tasks: Sequence[TaskSpec], training: bool) -> Needs:
+        device = self.place().device
+        on = device_named("cpu" if device.type == "cpu" else "a100")  # the slowest that is known: time to spare
+        metrics = known_metrics(self.metric_files, self.cost)
+        seconds = needed_seconds(tasks, metrics, on, self.workers or 1, self.dtype, training)
+        return self.engine.needs(str(device), Needs(memory=needed_memory(tasks, self.dtype), seconds=seconds))
 
 
 def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
@@ -235,6 +265,37 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def named_device(device: str, engine: Engine) -> str:
+    """The device of workers on other machines, unseen from here: `auto` is CUDA where GPUs are asked for.
+
+    Raises:
+        BadInput: another word, or a number: a worker there sees its own devices alone.
+    """
+    if device == "auto":
+        return "cuda:0" if engine.gpus else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise BadInput(
+            f"--device {device}: with --executor {engine.kind} use cpu or cuda; its workers see their own alone"
+        )
+    return "cpu" if device == "cpu" else "cuda:0"
+
+
+def workers_here(device: str) -> tuple[int, tuple[str, ...]]:
+    """How many workers this machine has by itself, and the GPUs that they are dealt out to.
+
+    One a core; on CUDA one for each GPU, or one where a GPU is named (which then is the only one, its number kept).
+    """
+    import torch
+
+    if resolve_device(device) == "cpu":
+        return os.cpu_count() or 1, ()
+    if ":" in device or torch.cuda.device_count() == 1:
+        return 1, ()
+    said = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    seats = tuple(said) if said != [""] else tuple(str(number) for number in range(torch.cuda.device_count()))
+    return len(seats), seats
+
+
 def _chosen(metrics: dict[str, Metric], cost: str) -> dict[str, Metric]:
     """The metrics that cost no more than that class, the trivial ones, and those from outside this package."""
     allowed = COSTS[: COSTS.index(cost) + 1]
@@ -255,7 +316,7 @@ def _notes(metric: Metric) -> str:
 
 
 def _plans(tasks: Sequence[Path], options: Options) -> list[Plan]:
-    place = Place.of(resolve_device(options.device), options.dtype)
+    place = options.place()
     plans = [plan(load_task(path, options.max_cells), place) for path in tasks]
     names = [p.task.name for p in plans]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -277,12 +338,12 @@ def _laboratory(
 
 def _train(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> None:
     """In processes of its own, which are gone before any metric runs: training reads the test data."""
-    with options.workers_here() as workers:
+    with options.workers_for(plans, training=True) as workers:
         laboratory.train(plans, workers)
 
 
 def _measure(laboratory: Laboratory, plans: Sequence[Plan], metrics: dict[str, Metric], options: Options) -> None:
-    with options.workers_here() as workers:
+    with options.workers_for(plans, training=False) as workers:
         laboratory.probe(plans, metrics, workers)
         laboratory.measure(plans, metrics, workers)
 

@@ -10,6 +10,7 @@ import typer
 from suite import arguments
 from suite.arguments import (
     RESULTS,
+    Address,
     AsJson,
     Cells,
     Cost,
@@ -18,9 +19,11 @@ from suite.arguments import (
     Dtype,
     Limit,
     Metrics,
+    Need,
     On,
     Quiet,
     Tasks,
+    Where,
     Workers,
     Yes,
 )
@@ -33,6 +36,9 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "float32",
     workers: Workers = None,
+    executor: Where = "local",
+    address: Address = "auto",
+    need: Need = None,
     metric: Metrics = None,
     metric_limit: Limit = None,
     cost: Cost = "search",
@@ -51,7 +57,8 @@ def run(
         return
     from suite import pipeline
 
-    options = arguments.options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)
+    engine = arguments.engine(executor, address, need)
+    options = arguments.options(device, dtype, workers, metric, yes, quiet, metric_limit, cost, engine)
     if cells is not None:
         where = arguments.console(aside=as_json)
         found = pipeline.reproduce(arguments.to_work_on(tasks), cells, options, results, where)
@@ -66,13 +73,17 @@ def train(
     device: Device = "auto",
     dtype: Dtype = "float32",
     workers: Workers = None,
+    executor: Where = "local",
+    address: Address = "auto",
+    need: Need = None,
     yes: Yes = False,
     quiet: Quiet = False,
 ) -> None:
     """Train what is missing."""
     from suite import pipeline
 
-    options = arguments.options(device, dtype, workers, None, yes, quiet)
+    engine = arguments.engine(executor, address, need)
+    options = arguments.options(device, dtype, workers, None, yes, quiet, engine=engine)
     pipeline.train(arguments.to_work_on(tasks), options, arguments.console())
 
 
@@ -82,6 +93,9 @@ def measure(
     device: Device = "auto",
     dtype: Dtype = "float32",
     workers: Workers = None,
+    executor: Where = "local",
+    address: Address = "auto",
+    need: Need = None,
     metric: Metrics = None,
     metric_limit: Limit = None,
     cost: Cost = "search",
@@ -91,7 +105,8 @@ def measure(
     """Measure what is missing of trained tasks."""
     from suite import pipeline
 
-    options = arguments.options(device, dtype, workers, metric, yes, quiet, metric_limit, cost)
+    engine = arguments.engine(executor, address, need)
+    options = arguments.options(device, dtype, workers, metric, yes, quiet, metric_limit, cost, engine)
     arguments.lost(pipeline.measure(arguments.to_work_on(tasks), options, arguments.console()))
 
 
