@@ -228,8 +228,8 @@ def slug(name: str) -> str:
 
 def setting(value: object) -> str:
     """The value of a hyperparameter: a number shortly but exactly, or a word."""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str):  # in one line: charts are programs, which some invisible characters would end
+        return "".join(character for character in " ".join(value.split()) if character.isprintable())
     if pd.isna(value):  # type: ignore[call-overload]  # any scalar
         return "none"
     number = float(value)  # type: ignore[arg-type]  # not a word: a number

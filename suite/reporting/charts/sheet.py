@@ -75,10 +75,10 @@ class Sheet:
 
     def _words(self, name: str) -> tuple[str, str]:
         row = self.results.metrics.loc[name]
-        return str(row["title"]), str(row["family"])
+        return _title(str(row["title"])), str(row["family"])
 
     def _factors(self, names: Sequence[str], letter: str) -> list[Factor]:
-        return [Factor(f"{letter}{i}", short(name), levels(self._frame[name])) for i, name in enumerate(names)]
+        return [Factor(f"{letter}{i}", _title(short(name)), levels(self._frame[name])) for i, name in enumerate(names)]
 
     def _wide(self, name: str) -> bool:
         values = self._frame.loc[self.results.included, name].to_numpy(float)
@@ -124,7 +124,7 @@ class Sheet:
         """The hyperparameters of each row in words."""
         names = self._varied
         rows = zip(*(self._frame[name].map(setting) for name in names), strict=True)
-        words = [", ".join(f"{short(n)} {level}" for n, level in zip(names, row, strict=True)) for row in rows]
+        words = [", ".join(f"{_title(short(n))} {level}" for n, level in zip(names, row, strict=True)) for row in rows]
         return pd.Series(words or ["all runs"] * len(self._frame), self._frame.index, dtype=str)
 
     @cached_property
@@ -209,6 +209,11 @@ class Sheet:
         named = zip(self.factors, self._varied, strict=True)
         rates = [factor for factor, name in named if name.rsplit(".", maxsplit=1)[-1] == "learning_rate"]
         return next(iter([*rates, *self.factors]), None)
+
+
+def _title(text: str) -> str:
+    """A title that is no part of a program: Vega-Lite writes titles into expressions, and only `"` with a backslash."""
+    return " ".join(text.replace("\\", "∖").split())
 
 
 def wide(values: pd.Series[float]) -> bool:
