@@ -23,7 +23,7 @@ from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.measuring.saved import Budget, SpectrumReport, from_python, from_task, measure_saved
 from suite.metrics import Metric, find_metrics
 from suite.metrics.registry import COSTS
-from suite.progress import Board
+from suite.progress import STATUS, Board
 from suite.publishing import check_names, definition, failures, make_ready, write_results
 from suite.ranking.tables import read_results
 from suite.reporting.catalogue import Entry, catalogue
@@ -68,6 +68,10 @@ class Options:
     def results(self) -> Path:
         """The results in it."""
         return self.reports / "results"
+
+    def board(self, console: Console) -> Board:
+        """Shows progress, here and to `suite status`."""
+        return Board(console, self.quiet, self.home / STATUS)
 
     def place(self) -> Place:
         """Where to compute: of other machines what was said, of this one what there is.
@@ -131,7 +135,7 @@ def reproduce(tasks: Sequence[Path], count: int, options: Options, results: Path
     """
     plans, metrics = _plans(tasks, options), _chosen(find_metrics(options.metric_files), options.cost)
     chosen = [choose(p, count, results) for p in plans]
-    with Store(options.home, writing=True) as store, Board(console, options.quiet) as board:
+    with Store(options.home, writing=True) as store, options.board(console) as board:
         laboratory = Laboratory(store, board, options.metric_limit)
         _train(laboratory, [c.part for c in chosen], options)
         return [_judged(laboratory, c, metrics, options) for c in chosen]
@@ -331,7 +335,7 @@ def _laboratory(
     """The plans, the metrics and the store. Bad input ends here, before any work."""
     plans, metrics = _plans(tasks, options), _chosen(find_metrics(options.metric_files), options.cost)
     check_names(plans, options.results)
-    with Store(options.home, writing=True) as store, Board(console, options.quiet) as board:
+    with Store(options.home, writing=True) as store, options.board(console) as board:
         make_ready(options.results)
         yield Laboratory(store, board, options.metric_limit), plans, metrics
 

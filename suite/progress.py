@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import socket
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from suite.errors import BadInput, first_line
 from suite.executors import Executor, Job, Outcome
 
+STATUS = "status.json"
+"""In the store's folder: what the last run said of itself."""
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_WORDS = 1.0
+_SILENCE = 60.0
 _SECONDS_TO_GUESS = 5.0
 _PART_TO_GUESS = 0.002
 """Before so many seconds, and that part of the work, the time left is not guessed at."""
 
 
 class Board:
-    """Shows how far the jobs of each group are. Use it as a context manager around the work."""
+    """Shows how far the jobs of each group are. Use it as a context manager around the work.
 
-    def __init__(self, console: Console, quiet: bool = False) -> None:
+    Args:
+        console: where.
+        quiet: show nothing.
+        status: a file that says the same for other processes (`read_status`), if any.
+    """
+
+    def __init__(self, console: Console, quiet: bool = False, status: Path | None = None) -> None:
         self._console, self._quiet = console, quiet
+        self._status = StatusFile(status) if status else None
         self._bars = console.is_terminal and not quiet
         columns = (
             TextColumn("{task.description}"),
@@ -41,6 +59,8 @@ class Board:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._progress.stop()
+        if self._status:
+            self._status.end("done" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed")
 
     def follow(
         self,
@@ -62,10 +82,15 @@ class Board:
         groups = {g: _Group(f"{stage:7} {g}", unit, n) for g, n in Counter(job.group for job in jobs).items()}
         bars = {g: self._progress.add_task(group.title, total=group.total, count=group.count())
                 for g, group in groups.items()}  # fmt: skip
+        if self._status:
+            self._status.add(groups.values())
         for outcome in executor.map(jobs, lambda fractions: self._tick(bars, groups, jobs, fractions), revise):
             name = outcome.job.group
             group = groups[name]
             group.note(outcome.status == "ok")
+            group.done = max(group.done, float(group.ended))
+            if self._status:
+                self._status.write(now=group.ended == group.total or outcome.status != "ok")
             self._progress.update(bars[name], completed=group.ended, count=group.count())
             if group.ended == group.total or outcome.status != "ok":
                 self._line(group, group.ended)
@@ -91,9 +116,13 @@ class Board:
         for job, fraction in zip(jobs, fractions, strict=True):
             sums[job.group] += fraction
         for name, group in groups.items():
+            group.done = sums[name]
+            group.running = sum(job.group == name and 0 < f < 1 for job, f in zip(jobs, fractions, strict=True))
             self._progress.update(bars[name], completed=sums[name])
             if group.started(sums[name]) and time.monotonic() - group.told > _SECONDS_BETWEEN_LINES:
                 self._line(group, sums[name])
+        if self._status:
+            self._status.write()
 
     def _line(self, group: _Group, done: float) -> None:
         """Where there are no bars: how far a group is."""
@@ -112,6 +141,8 @@ class _Group:
     finished: int = 0
     failed: int = 0
     told: float = field(default_factory=time.monotonic)
+    done: float = 0.0
+    running: int = 0
     _begun: float | None = None
 
     @property
@@ -137,11 +168,125 @@ class _Group:
     def line(self, done: float) -> str:
         if self.ended == self.total or self._begun is None or done <= 0:
             return f"{self.title}: {self.count()}"
-        elapsed = time.monotonic() - self._begun
-        known = elapsed > _SECONDS_TO_GUESS and done > _PART_TO_GUESS * self.total
-        guess = f", about {_duration(elapsed * (self.total - done) / done)} left" if known else ""
+        left = self.left(done)
+        guess = f", about {duration(left)} left" if left is not None else ""
         return f"{self.title}: {self.count()}, {done / self.total:.0%} done{guess}"
 
+    def left(self, done: float) -> float | None:
+        """Seconds, as far as they can be guessed at; None before that, and after all."""
+        elapsed = 0.0 if self._begun is None else time.monotonic() - self._begun
+        known = elapsed > _SECONDS_TO_GUESS and done > _PART_TO_GUESS * self.total and self.ended < self.total
+        return elapsed * (self.total - done) / done if known else None
 
-def _duration(seconds: float) -> str:
+    def standing(self) -> Standing:
+        return Standing(self.title, self.unit, self.total, self.finished, self.failed, self.running, self.done,
+                        self.left(self.done))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far one kind of work on one task is, for other processes.
+
+    Attributes:
+        title: the stage and the task.
+        unit: what is counted, in the plural.
+        total, finished, failed, running: how many.
+        done: finished and failed ones, and parts of those that run.
+        left: seconds, as far as that can be guessed at.
+    """
+
+    title: str
+    unit: str
+    total: int
+    finished: int
+    failed: int
+    running: int
+    done: float
+    left: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a run says of itself: who it is, how far all of its work was at `told` (seconds since 1970), how it ended.
+
+    `end` is None while it runs, or where it was killed.
+    """
+
+    process: int
+    host: str
+    command: str
+    begun: float
+    told: float
+    end: str | None
+    work: tuple[Standing, ...]
+
+    @property
+    def state(self) -> str:
+        """`running`, how it ended, or `killed`: it is gone and did not say that it ends.
+
+        On another host that cannot be looked at: there it is `silent` once it has said nothing for a minute.
+        """
+        if self.end is not None:
+            return self.end
+        if self.host != socket.gethostname():
+            return "running" if time.time() - self.told < _SILENCE else "silent"
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return "killed"
+        except PermissionError:  # somebody else's, and there
+            pass
+        return "running"
+
+
+class StatusFile:
+    """Writes a `Status`, about once a second; a disk that is full is for others to tell."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._groups = path, list[_Group]()
+        self._begun, self._written = time.time(), 0.0
+        self._end: str | None = None
+
+    def add(self, groups: Iterable[_Group]) -> None:
+        """Further work."""
+        self._groups += groups
+        self.write(now=True)
+
+    def write(self, now: bool = False) -> None:
+        """Say how far it is, unless that was just said."""
+        if not now and time.monotonic() - self._written < _SECONDS_BETWEEN_WORDS:
+            return
+        self._written = time.monotonic()
+        work = tuple(group.standing() for group in self._groups)
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        status = Status(os.getpid(), socket.gethostname(), command, self._begun, time.time(), self._end, work)
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            part = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+            part.write_text(json.dumps(asdict(status), indent=1), encoding="utf-8")
+            part.replace(self._path)
+
+    def end(self, how: str) -> None:
+        """Say that it is over: done, failed or interrupted."""
+        self._end = how
+        self.write(now=True)
+
+
+def read_status(path: Path) -> Status | None:
+    """What the last run said, or None if there was none.
+
+    Raises:
+        BadInput: the file is not one of ours.
+    """
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return Status(**{**said, "work": tuple(Standing(**one) for one in said["work"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{path} is not what a run wrote ({first_line(error)}): delete it") from None
+
+
+def duration(seconds: float) -> str:
+    """Roughly, for people."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

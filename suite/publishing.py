@@ -267,6 +267,8 @@ def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[st
         "dtype": plan.environment.dtype,
         "commit": _agreed(noted.get("commit") for _, noted in stacks),
         "dirty": any(noted.get("dirty") for _, noted in stacks),
+        # where a stack did not fit and was trained in so many parts: their cells' sums may be rounded otherwise
+        **({"parts": parts} if (parts := max(noted.get("parts", 1) for _, noted in stacks)) > 1 else {}),
         "seconds": {"training": round(sum(s for s, _ in stacks), 1), **_seconds(plan, store, metrics, measured)},
         "metric_costs": metric_costs(measured),
         "probe_notes": _probe_notes(plan, store, metrics),

@@ -4,7 +4,7 @@ Everything heavy is imported inside the commands, so that `suite --help` answers
 meets torch. Commands are in the order in which `suite --help` lists them.
 """
 
-from suite.cli import running, results, describing, submitting, keeping  # noqa: I001 - in the order of --help
+from suite.cli import running, watching, results, describing, submitting, keeping  # noqa: I001 - in the order of --help
 from suite.cli.app import app, main
 
-__all__ = ["app", "describing", "keeping", "main", "results", "running", "submitting"]
+__all__ = ["app", "describing", "keeping", "main", "results", "running", "submitting", "watching"]

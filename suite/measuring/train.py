@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -28,22 +32,63 @@ def train_job(stack: Stack, place: Place, progress: Progress) -> Trained:
     place.prepare()
     start = time.perf_counter()
     try:
-        runs, description = _train(stack, place, progress)
+        runs, description, parts = _train(stack, place, progress)
     except RuntimeError:
         place.leave_if_unusable()
         raise
-    provenance = {"device_name": device_name(place.device), "data": description, **software()}
+    provenance = {"device_name": device_name(place.device), "data": description, "parts": parts, **software()}
     return runs, time.perf_counter() - start, provenance
 
 
-def _train(stack: Stack, place: Place, progress: Progress) -> tuple[tuple[StoredRun, ...], dict[str, Any]]:
+def _train(stack: Stack, place: Place, progress: Progress) -> tuple[tuple[StoredRun, ...], dict[str, Any], int]:
+    """Its runs, what is to be said of the data, and how many parts it had to be trained in."""
     task = stack.cells[0].task
     test = load_test_split(task, place.device, place.dtype)  # first: then both parts come of one reading
     problem = load_problem(task, place.device, place.dtype)
-    records = train_stack(stack, problem, test, progress)
-    named = zip(stack.run_ids(place.environment), records, strict=True)
+    parts = list(
+        train_in_parts(stack, place.device, lambda part, told: train_stack(part, problem, test, told), progress)
+    )
+    named = zip(stack.run_ids(place.environment), itertools.chain.from_iterable(parts), strict=True)
     kept = task.training.trajectory
-    return tuple(_stored(run_id, record, problem, kept) for run_id, record in named), asdict(problem.description)
+    runs = tuple(_stored(run_id, record, problem, kept) for run_id, record in named)
+    return runs, asdict(problem.description), len(parts)
+
+
+def train_in_parts(
+    stack: Stack, device: torch.device, train: Callable[[Stack, Progress], Sequence[RunRecord]], progress: Progress
+) -> Iterator[Sequence[RunRecord]]:
+    """A stack's records, whole or, where that takes more memory than there is, of its halves, and so on.
+
+    Cells see the same data in the same order in whatever company, but sums may be rounded otherwise: who reads the
+    results is told of it by `parts` in their provenance.
+
+    Raises:
+        RuntimeError: a single cell runs out of memory, or it is about something else.
+    """
+    waiting, done = deque([stack]), 0
+    while waiting:
+        part = waiting.popleft()
+        whole, before = len(stack.cells), done
+
+        def told(now: int, total: int, cells: int = len(part.cells), before: int = before, whole: int = whole) -> None:
+            progress(before * total + cells * now, whole * total)
+
+        try:
+            records = train(part, told)
+        except RuntimeError as error:
+            if len(part.cells) == 1 or not _is_of_memory(error):
+                raise
+            middle = len(part.cells) // 2
+            waiting.extendleft((Stack(part.cells[middle:]), Stack(part.cells[:middle])))
+        else:
+            done += len(part.cells)
+            yield records
+        if device.type == "cuda":  # after the error's own frames are gone, which hold what it ran out of memory with
+            torch.cuda.empty_cache()
+
+
+def _is_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: " in str(error)
 
 
 def _stored(run_id: str, record: RunRecord, problem: Problem, kept: Trajectory | None) -> StoredRun:

@@ -1,0 +1,87 @@
+"""A stack that does not fit is trained in parts: the same runs, in their order, and it is said in how many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from suite.executors import Progress
+from suite.measuring import train
+from suite.measuring.place import Place
+from suite.spec.cells import Stack, stacks
+from suite.spec.loading import load_task
+from tests.command import TINY
+
+CPU = Place.of("cpu", "float32")
+
+
+def nothing(done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    (tmp_path / "task.yaml").write_text(TINY)
+    return max(stacks(load_task(tmp_path / "task.yaml")), key=lambda one: len(one.cells))  # six cells
+
+
+def fits(most: int, error: RuntimeError) -> Callable[[Stack, Progress], list[str]]:
+    """Training on a device that has room for so many cells."""
+
+    def records(part: Stack, progress: Progress) -> list[str]:
+        progress(1, 2)
+        if len(part.cells) > most:
+            raise error
+        progress(2, 2)
+        return [repr(cell) for cell in part.cells]
+
+    return records
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(6, [6]), (5, [3, 3]), (3, [3, 3]), (2, [1, 2, 1, 2]), (1, [1] * 6)])
+def test_parts_are_halves_and_cells_keep_their_order(stack: Stack, most: int, sizes: list[int]) -> None:
+    told: list[float] = []
+    fake = fits(most, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"))
+    parts = list(
+        train.train_in_parts(stack, CPU.device, fake, lambda done, total: told.append(done / total))  # type: ignore[arg-type]
+    )
+    assert [len(part) for part in parts] == sizes
+    assert [one for part in parts for one in part] == [repr(cell) for cell in stack.cells]
+    assert told[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("most", "error"), [(5, RuntimeError("shapes do not match")), (0, torch.OutOfMemoryError("all"))]
+)
+def test_what_halving_does_not_help_is_raised(stack: Stack, most: int, error: RuntimeError) -> None:
+    with pytest.raises(RuntimeError, match=str(error)):
+        list(train.train_in_parts(stack, CPU.device, fits(most, error), nothing))  # type: ignore[arg-type]
+
+
+def test_a_cpu_says_it_in_other_words(stack: Stack) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50, dtype=torch.float64)
+    parts = list(train.train_in_parts(stack, CPU.device, fits(4, caught.value), nothing))  # type: ignore[arg-type]
+    assert [len(part) for part in parts] == [3, 3]
+
+
+def test_a_job_in_parts_is_the_same_runs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _, provenance = train.train_job(stack, CPU, nothing)
+    assert provenance["parts"] == 1
+    real = train.train_stack
+
+    def small(part: Stack, *others: object) -> object:
+        if len(part.cells) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return real(part, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "train_stack", small)
+    parts, _, provenance = train.train_job(stack, CPU, nothing)
+    assert provenance["parts"] == 2
+    assert [run.run_id for run in parts] == [run.run_id for run in whole]
+    for one, other in zip(whole, parts, strict=True):
+        assert one.checkpoints[-1].train_loss == pytest.approx(other.checkpoints[-1].train_loss, rel=1e-5)
+        assert one.checkpoints[-1].test_loss == pytest.approx(other.checkpoints[-1].test_loss, rel=1e-5)

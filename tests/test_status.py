@@ -1,0 +1,97 @@
+"""`suite status` says how far a run is, from another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from suite import cli
+from suite.errors import BadInput
+from suite.executors import Job, LocalExecutor, Progress
+from suite.progress import STATUS, Board, Standing, Status, read_status
+from tests.command import start, suite, workplace
+
+
+def double(x: int, progress: Progress) -> int:
+    if x < 0:
+        raise ValueError("below zero")
+    return 2 * x
+
+
+def test_a_board_says_what_becomes_of_its_jobs(tmp_path: Path) -> None:
+    file = tmp_path / "home" / STATUS
+    console = Console(quiet=True)
+    with LocalExecutor(1) as executor, Board(console, True, file) as board:
+        for _ in board.follow("train", "stacks", [Job("a", double, (x,)) for x in (1, -1)], executor):
+            during = read_status(file)
+            assert during is not None
+            assert (during.state, during.process) == ("running", os.getpid())
+        list(board.follow("probe", "probes", [Job("a", double, (1,))], executor))
+    after = read_status(file)
+    assert after is not None
+    assert after.state == after.end == "done"
+    assert after.work == (
+        Standing("train   a", "stacks", 2, 1, 1, 0, 2.0, None),
+        Standing("probe   a", "probes", 1, 1, 0, 0, 1.0, None),
+    )
+
+
+def test_a_board_that_is_left_by_an_error_says_so(tmp_path: Path) -> None:
+    for error, end in ((ValueError, "failed"), (KeyboardInterrupt, "interrupted")):
+        with pytest.raises(error), Board(Console(quiet=True), True, tmp_path / STATUS):
+            raise error
+        found = read_status(tmp_path / STATUS)
+        assert found is not None
+        assert found.state == end
+
+
+def test_who_is_gone_without_a_word_was_killed(tmp_path: Path) -> None:
+    gone = os.fork()
+    if not gone:
+        os._exit(0)
+    os.waitpid(gone, 0)
+    now = time.time()
+    host = os.uname().nodename
+    assert Status(gone, host, "suite run", now, now, None, ()).state == "killed"
+    assert Status(os.getpid(), host, "suite run", now, now, None, ()).state == "running"
+    assert Status(1, "elsewhere", "suite run", now, now, None, ()).state == "running"
+    assert Status(1, "elsewhere", "suite run", now, now - 100, None, ()).state == "silent"
+
+
+def test_a_file_that_is_none_of_ours(tmp_path: Path) -> None:
+    assert read_status(tmp_path / STATUS) is None
+    for text in ("", "{}", "[1]", '{"work": [{}]}'):
+        (tmp_path / STATUS).write_text(text)
+        with pytest.raises(BadInput, match=r"status\.json is not what a run wrote .*: delete it$"):
+            read_status(tmp_path / STATUS)
+
+
+def test_without_a_run_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUITE_HOME", str(tmp_path))
+    done = CliRunner().invoke(cli.app, ["status"])
+    assert "no run of a suite is known in" in str(done.exception)
+
+
+@pytest.mark.slow
+def test_it_follows_a_run_to_its_end(tmp_path: Path) -> None:
+    place = workplace(tmp_path)
+    process = start(place, "run", "tasks/tiny/digits.yaml", "--quiet")
+    while not (place / ".suite" / STATUS).exists():
+        time.sleep(0.1)
+        assert process.poll() is None
+    code, out, err = suite(place, "status", "--follow")
+    assert (code, err) == (0, "")
+    assert process.wait() == 0
+    assert "suite run tasks/tiny/digits.yaml --quiet: running (process" in " ".join(out.split())
+    assert ": done (process" in " ".join(out.split())
+    code, out, err = suite(place, "status", "--json")
+    (found,) = json.loads(out)
+    assert found["state"] == "done"
+    assert {one["title"].split()[0] for one in found["work"]} == {"train", "probe", "measure"}
+    assert all(one["finished"] == one["total"] for one in found["work"])
