@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from suite.curvature.estimate import Estimate
 from suite.errors import BadInput, first_line
 from suite.metrics.fingerprint import FILE_PREFIX, fingerprint_of
+from suite.metrics.importing import bounded
 from suite.metrics.run import Run
+from suite.spec.positions import shortened
 from suite.spec.task import TaskSpec
 
 Value = float | Estimate
@@ -30,6 +32,8 @@ Origin = str | Path | None
 COSTS: tuple[Cost, ...] = get_args(Cost)
 """From the cheapest to the dearest."""
 _EVERY: tuple[Optimizer, ...] = get_args(Optimizer)
+_LONGEST, _LATEST = 400, 10**9
+"""Characters of a text, and the highest version."""
 ProbeName = Literal[
     "spectrum", "common", "whole", "optimizer", "gradients", "exponents", "attractor", "forward", "backward"
 ]
@@ -111,38 +115,63 @@ def metric(
         BadInput: a word that is not one of those `Metric` allows.
     """
     _check(title=title, family=family, source=source)
-    if isinstance(sign, bool) or sign not in (1, -1):
-        raise BadInput(f"@metric: sign {sign!r}: 1 if the gap is expected to grow with the metric, -1 if to shrink")
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise BadInput(f"@metric: version {version!r}: a whole number from 1")
+    if type(sign) is not int or sign not in (1, -1):
+        raise BadInput(
+            f"@metric: sign {_shown(sign)}: 1 if the gap is expected to grow with the metric, -1 if to shrink"
+        )
+    if type(version) is not int or not 1 <= version < _LATEST:
+        raise BadInput(f"@metric: version {_shown(version)}: a whole number from 1")
+    if type(trivial) is not bool:
+        raise BadInput(f"@metric: trivial {_shown(trivial)}: True or False")
     _among("cost", (cost,), get_args(Cost))
-    _among("probes", probes, get_args(ProbeName))
-    _among("invariances", invariances, get_args(Invariance))
-    _among("optimizers", optimizers, _EVERY)
+    probes = _among("probes", probes, get_args(ProbeName))
+    invariances = _among("invariances", invariances, get_args(Invariance))
+    optimizers = _among("optimizers", optimizers, _EVERY)
     if not optimizers:
         raise BadInput("@metric: optimizers (): at least one is meant")
     if not callable(applies):
-        raise BadInput(f"@metric: applies {applies!r}: a function of a task's spec is meant")
+        raise BadInput(f"@metric: applies {_shown(applies)}: a function of a task's spec is meant")
 
     def made(measure: Measure) -> Metric:
         words = (title, family, source, sign, version, probes, cost, invariances, trivial, optimizers, applies)
-        return Metric(measure.__name__, measure, *words, fingerprint_of(measure))
+        return Metric(_name_of(measure), measure, *words, fingerprint_of(measure))
 
     return made
 
 
+def _name_of(measure: object) -> str:
+    """The name of a function: it is a file's, too."""
+    name = getattr(measure, "__name__", None)
+    if isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= _LONGEST // 4:
+        return str(name)
+    raise BadInput(f"@metric: {_shown(measure if name is None else name)}: a function with a plain ASCII name is meant")
+
+
 def _check(**words: str) -> None:
     for name, word in words.items():
-        if not isinstance(word, str) or not word.strip():
-            raise BadInput(f"@metric: {name} {word!r}: some text is meant")
+        if type(word) is not str or not word.strip() or not word.isprintable() or len(word) > _LONGEST:
+            raise BadInput(
+                f"@metric: {name} {_shown(word)}: some text is meant, one line of at most {_LONGEST} characters"
+            )
 
 
-def _among(name: str, words: Iterable[str], known: tuple[str, ...]) -> None:
+_Word = TypeVar("_Word", bound=str)
+
+
+def _among(name: str, words: Iterable[_Word], known: tuple[str, ...]) -> tuple[_Word, ...]:
     if isinstance(words, str):
-        raise BadInput(f"@metric: {name} {words!r}: a tuple is meant, ({words!r},)")
-    for word in words:
+        raise BadInput(f"@metric: {name} {_shown(words)}: a tuple is meant, ({_shown(words)},)")
+    given = tuple(words)
+    for word in given:
         if word not in known:
-            raise BadInput(f"@metric: {name} {word!r}: one of {', '.join(known)}")
+            raise BadInput(f"@metric: {name} {_shown(word)}: one of {', '.join(known)}")
+        if given.count(word) > 1:
+            raise BadInput(f"@metric: {name} {_shown(word)}: given twice")
+    return given
+
+
+def _shown(value: object) -> str:
+    return shortened(repr(value), _LONGEST // 4)
 
 
 def find_metrics(files: Iterable[Path] = ()) -> dict[str, Metric]:
@@ -187,20 +216,35 @@ def metrics_of(origin: Origin) -> list[Metric]:
 
 def _defined(module: ModuleType) -> list[Metric]:
     """The metrics that a module itself defines."""
-    values = vars(module).values()
-    return [one for one in values if isinstance(one, Metric) and one.measure.__module__ == module.__name__]
+    found = [one for one in vars(module).values() if isinstance(one, Metric)]
+    own = [one for one in found if getattr(one.measure, "__module__", None) == module.__name__]
+    return [one for number, one in enumerate(own) if one not in own[:number]]  # one may have two names
 
 
 def _from_file(path: Path) -> list[Metric]:
     try:
-        module = module_of(path.absolute(), f"{FILE_PREFIX}{path.stem}")
-    except (Exception, SystemExit) as error:
-        raise BadInput(f"{path}: cannot be imported: {first_line(error)}") from error
+        with bounded(path):
+            module = module_of(path.absolute(), f"{FILE_PREFIX}{path.stem}")
+            found = [] if module is None else _defined(module)
+    except KeyboardInterrupt:  # whoever waits had enough of it
+        raise
+    except BaseException as error:
+        raise BadInput(f"{path}: cannot be imported: {_said(error)}") from error
     if module is None:
         raise BadInput(f"{path}: not a Python file; `--metric` takes the path of a file that defines metrics")
-    if not (found := _defined(module)):
+    if not found:
         raise BadInput(f"{path}: defines no metric; put `@metric(…)` of suite.metrics.registry before its function")
+    if made := [one for one in found if not one.fingerprint]:
+        raise BadInput(f"{path}: {_shown(made[0].name)} is not made by `@metric(…)`, which checks what is said of it")
     return found
+
+
+def _said(error: BaseException) -> str:
+    """What an error of a stranger's says, in a line."""
+    try:
+        return shortened(first_line(error), _LONGEST)
+    except BaseException:  # noqa: BLE001 - an error about an error, of any kind
+        return type(error).__name__
 
 
 def module_of(path: Path, name: str) -> ModuleType | None:

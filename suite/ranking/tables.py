@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +14,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from suite.errors import BadInput
+from suite.ranking import entries
+from suite.ranking.entries import read_metrics, read_provenance, regular
 
-MEASURES = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
-GAPS = ["accuracy_gap", "loss_gap", "signed_accuracy_gap", "signed_loss_gap"]
+MEASURES = [*entries.MEASURES]
+GAPS = [*entries.GAPS]
 SPECTRA = ["run_id", "step", "share", "eigenvalue", "exponent"]
 """The header of `spectra.csv`."""
 EDGE = ["run_id", "step", "sharpness", "edge_ratio"]
 """The header of `edge.csv`."""
-_PROVENANCE = ("task", "title", "kind", "spec_hash", "targets", "include", "factors", "versions", "device", "dtype")
 _WORDS = {"run_id", "status", "component", "reason"}
+_NEEDED = ("run_id", "status")
+"""Words that every row has."""
 _NUMBERS = {*MEASURES, *GAPS, *SPECTRA[1:], *EDGE[1:], "value", "standard_error"}
-_METRIC = ("name", "title", "family", "source", "sign", "trivial")
+_MOST_STEPS = 10**15
 
 
 @dataclass(frozen=True)
@@ -140,11 +144,9 @@ def read_results(root: Path, tasks: Sequence[str] | None = None) -> list[TaskRes
 
 
 def _read(folder: Path) -> TaskResults:
-    provenance = _json(folder / "provenance.json", _PROVENANCE)
-    runs = _table(folder / "runs.csv", ["run_id", "step", "status", *provenance["factors"], *MEASURES, *GAPS])
+    provenance = read_provenance(folder / "provenance.json")
+    runs = _runs(folder / "runs.csv", provenance["factors"])
     described = _metrics(folder / "metrics.json")
-    if clash := sorted(set(described.index) & set(runs.columns)):
-        raise BadInput(f"{folder / 'metrics.json'}: metric {clash[0]} has the name of a column of runs.csv: rename it")
     parts = []
     for name in described.index:
         path = folder / "values" / f"{name}.csv"
@@ -154,6 +156,11 @@ def _read(folder: Path) -> TaskResults:
         _known_runs(path, table, runs)
         parts.append(table)
     values = pd.concat(parts, ignore_index=True)
+    if values.empty:
+        raise BadInput(f"{folder / 'values'}: no metric has a row; publish the task again")
+    if clash := sorted({*described.index, *values["metric"]} & {*runs.columns}):
+        said = f"metric {plain(clash[0])} has the name of a column of runs.csv: rename it"
+        raise BadInput(f"{folder / 'metrics.json'}: {said}")
     return TaskResults(
         provenance["task"],
         provenance["title"],
@@ -165,6 +172,19 @@ def _read(folder: Path) -> TaskResults:
         _spectra(folder / "spectra.csv", runs),
         _edge(folder / "edge.csv", runs),
     )
+
+
+def _runs(path: Path, factors: list[str]) -> pd.DataFrame:
+    """The networks and checkpoints of a task, each once."""
+    table = _table(path, ["run_id", "step", "status", *factors, *MEASURES, *GAPS])
+    if table.empty:
+        raise BadInput(f"{path}: no row but the header; publish the task again")
+    repeated = table.duplicated(["run_id", "step"])
+    if repeated.any():
+        row = int(np.argmax(repeated.to_numpy()))
+        run, step = table["run_id"][row], table["step"][row]
+        raise BadInput(f"{path}:{row + 2}: a second row for run {plain(run)} at step {step}; publish the task again")
+    return table
 
 
 def _spectra(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
@@ -184,60 +204,63 @@ def _edge(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
     before: dict[str, int] = {}
     for row, (run, step) in enumerate(zip(table["run_id"], table["step"], strict=True)):
         if run not in known:
-            raise BadInput(f"{path}:{row + 2}: run {run} is not in runs.csv; publish the task again")
+            raise BadInput(f"{path}:{row + 2}: run {plain(run)} is not in runs.csv; publish the task again")
         if step <= before.get(run, -1):
-            raise BadInput(f"{path}:{row + 2}: step {step} of run {run} is not after the one before it")
+            raise BadInput(f"{path}:{row + 2}: step {step} of run {plain(run)} is not after the one before it")
         before[run] = step
     return table[EDGE]
 
 
-def _json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    content = _load_json(path)
-    if not isinstance(content, dict):
-        raise BadInput(f"{path}: a mapping is meant")
-    if missing := [key for key in keys if key not in content]:
-        raise BadInput(f"{path}: {', '.join(missing)} missing; publish the task again")
-    return content
-
-
-def _load_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}:{error.lineno}: not JSON: {error.msg}; publish the task again") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}; publish the task again") from None
-
-
 def _metrics(path: Path) -> pd.DataFrame:
-    content = _load_json(path)
-    good = isinstance(content, list) and all(isinstance(m, dict) and all(k in m for k in _METRIC) for m in content)
-    if not good or not content:
-        raise BadInput(f"{path}: a list of metrics with {', '.join(_METRIC)} is meant; publish the task again")
-    content = [metric | {"title": _line(metric["title"])} for metric in content]
-    return pd.DataFrame(content).set_index("name").sort_index()
-
-
-def _line(title: object) -> str:
-    """A title in one line that can be printed: charts are programs, which some invisible characters would end."""
-    return "".join(character for character in " ".join(str(title).split()) if character.isprintable())
+    return pd.DataFrame(read_metrics(path)).set_index("name").sort_index()
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
     """A CSV file as text, its numbers made numbers: by Python, which reads back every float as it was written."""
+    text = _text(path)
+    _check_shape(path, text)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); publish the task again") from None
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, na_values=[""])
     except ValueError as error:  # pandas' parser errors are ValueErrors and name the line
         raise BadInput(f"{path}: {' '.join(str(error).split())}; publish the task again") from None
     if missing := [name for name in columns if name not in table]:
         raise BadInput(f"{path}:1: columns {', '.join(missing)} are missing; publish the task again")
     for name in [name for name in columns if name in _NUMBERS]:
         table[name] = _numbers(path, table[name])
+    for name in [name for name in columns if name in _NEEDED]:
+        if table[name].isna().any():
+            raise BadInput(
+                f"{path}:{int(np.argmax(table[name].isna())) + 2}: {name} is missing; publish the task again"
+            )
     for name in [name for name in columns if name not in {*_NUMBERS, *_WORDS}]:
         table[name] = _factor(table[name])
     return table
+
+
+def _text(path: Path) -> str:
+    try:
+        return regular(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); publish the task again") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: byte {error.start} is not UTF-8; publish the task again") from None
+
+
+def _check_shape(path: Path, text: str) -> None:
+    """That all rows are as long as the header, which names every column once: pandas would fill or shift them."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] = []
+    try:
+        for row in rows:
+            header = header or row
+            if row and len(row) != len(header):
+                raise BadInput(
+                    f"{path}:{rows.line_num}: {len(row)} cells, the header has {len(header)}; publish the task again"
+                )
+    except csv.Error as error:
+        raise BadInput(f"{path}:{rows.line_num}: not CSV: {error}; publish the task again") from None
+    if repeated := sorted({name for name in header if header.count(name) > 1}):
+        raise BadInput(f"{path}:1: column {shown(repeated[0])} is there twice; publish the task again")
 
 
 def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
@@ -245,11 +268,29 @@ def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
     for row, text in enumerate(column):
         try:
             # a step is a count: "7.5" and a missing one are errors
-            made.append(int(text) if column.name == "step" else float(text))
+            made.append(_step(text) if column.name == "step" else float(text))
         except ValueError:
-            said = "a number is missing" if pd.isna(text) else f"{text!r} is not a number"
+            said = "a number is missing" if pd.isna(text) else f"{shown(text)} is not a number"
             raise BadInput(f"{path}:{row + 2}: {column.name}: {said}") from None
     return pd.Series(made, column.index, dtype=int if column.name == "step" else float)
+
+
+def _step(text: str) -> int:
+    if not 0 <= (step := int(text)) <= _MOST_STEPS:
+        raise ValueError
+    return step
+
+
+def plain(text: object) -> str:
+    """A word of a file as it is, where that is short and can be printed."""
+    said = str(text)
+    return said if said.isprintable() and len(said) <= 60 else shown(text)
+
+
+def shown(text: object) -> str:
+    """A word of a file, for people: in quotes, shortened, without what a terminal would take for an order to it."""
+    said = ascii(text) if not str(text).isprintable() else repr(text)
+    return said if len(said) <= 60 else f"{said[:57]}…"
 
 
 def _factor(column: pd.Series[str]) -> pd.Series[Any]:
@@ -264,7 +305,7 @@ def _known_points(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:
     known = set(zip(runs["run_id"], runs["step"], strict=True))
     for row, pair in enumerate(zip(table["run_id"], table["step"], strict=True)):
         if pair not in known:
-            raise BadInput(f"{path}:{row + 2}: run {pair[0]} at step {pair[1]} is not in runs.csv")
+            raise BadInput(f"{path}:{row + 2}: run {plain(pair[0])} at step {pair[1]} is not in runs.csv")
 
 
 def _known_runs(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:
@@ -272,7 +313,8 @@ def _known_runs(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:
     repeated = table.duplicated(["run_id", "step", "metric"])
     if repeated.any():
         row = int(np.argmax(repeated.to_numpy()))
-        raise BadInput(f"{path}:{row + 2}: a second value for run {table['run_id'][row]} at step {table['step'][row]}")
+        run, step = table["run_id"][row], table["step"][row]
+        raise BadInput(f"{path}:{row + 2}: a second value for run {plain(run)} at step {step}")
 
 
 def _with_components(described: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from suite.errors import BadInput
 from suite.spec import explain
 from suite.spec.base import Strict
-from suite.spec.positions import MOST_BYTES, Document, Problem, Unreadable, dotted, parse
+from suite.spec.positions import MOST_BYTES, Document, Problem, Unreadable, dotted, parse, told
 from suite.spec.positions import Path as Place
 from suite.spec.task import Name, Target
 
@@ -178,7 +178,7 @@ def load_claims(
         raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     claims, problems = check_claims(content, published, described)
     if problems:
-        raise BadInput("\n".join(problem.text(str(path)) for problem in problems))
+        raise BadInput(told(problems, str(path)))
     return claims
 
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from suite.errors import BadInput
 from suite.spec import explain
 from suite.spec.claims import ClaimTest, Statistic
-from suite.spec.positions import Problem, Unreadable, parse
+from suite.spec.positions import Problem, Unreadable, parse, told
 from suite.spec.task import Name, Target
 
 ALL = "all"
@@ -99,7 +99,7 @@ def read_page(path: Path) -> Page:
         if figure is not None:
             figures.append(Placed(figure, _line(text, match.start()), match.start(2), match.end(2)))
     if wrong:
-        raise BadInput("\n".join(one.text(str(path)) for one in sorted(wrong, key=lambda problem: problem.line)))
+        raise BadInput(told(sorted(wrong, key=lambda problem: problem.line), str(path)))
     return Page(path, text, tuple(figures), tuple(_loose(text)))
 
 

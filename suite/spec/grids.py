@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,19 +20,24 @@ _ONLY_SEEN = ("training.stack_size", "training.sharpness.")
 """Fields of these that do not change what is trained."""
 
 
-def grid_problems(document: Document) -> Iterator[Problem]:
-    """What can be said of each line of the grid on its own."""
+def grid_problems(document: Document, values: bool = True) -> Iterator[Problem]:
+    """What can be said of each line of the grid on its own.
+
+    Args:
+        document: as it is meant.
+        values: look at each value, too; of a grid that is too large they are too many.
+    """
     grid = document.data.get("grid", {})
     if not isinstance(grid, dict):
         return
-    for name, values in grid.items():
+    for name, listed in grid.items():
         line, field = document.line(("grid", name)), f"grid.{name}"
         if wrong := path_problem(name, document.data):
             yield Problem(line, field, wrong)
-        elif isinstance(values, list):
-            yield from _value_problems(name, values, document)
-        else:
-            yield Problem(line, field, explain.mistyped(values, "a list of values"))
+        elif not isinstance(listed, list):
+            yield Problem(line, field, explain.mistyped(listed, "a list of values"))
+        elif values:
+            yield from _value_problems(name, listed, document)
 
 
 def path_problem(name: str, data: dict[str, Any]) -> str | None:
@@ -72,16 +78,19 @@ def _value_problems(name: str, values: list[Any], document: Document) -> Iterato
     field = f"grid.{name}"
     if not values:
         yield Problem(document.line(("grid", name)), field, "no values: give at least one, or leave the line out")
+    counts = Counter(value for value in values if not isinstance(value, dict | list))
+    seen: set[Any] = set()
     for i, value in enumerate(values):
-        line, before = document.line(("grid", name, i)), values[:i].count(value)
+        line = document.line(("grid", name, i))
         if isinstance(value, dict | list) or value is None:
             yield Problem(line, field, f"{explain.shown(value)} is not a single value")
         elif isinstance(value, float) and not math.isfinite(value):
             yield Problem(line, field, f"{value} is not a finite number")
-        elif before == 0:
+        elif value not in seen:
+            seen.add(value)
             yield from _misfit(name, value, line, document)
-        elif before == 1:  # said once, however often it is there
-            yield Problem(line, field, f"{explain.shown(value)} is given {_times(values.count(value))}: keep one")
+        elif counts[value] > 1:  # said once, however often it is there
+            yield Problem(line, field, f"{explain.shown(value)} is given {_times(counts.pop(value))}: keep one")
 
 
 def _times(count: int) -> str:

@@ -15,11 +15,13 @@ from suite.spec import explain
 from suite.spec.cells import put
 from suite.spec.grids import grid_problems
 from suite.spec.meant import all_problems, copied
-from suite.spec.positions import MOST_BYTES, Document, Problem, Unreadable, parse
+from suite.spec.positions import LARGEST, MOST_BYTES, Document, Problem, Unreadable, parse, told
 from suite.spec.task import TaskSpec
 
 MOST_CELLS = 1000
 """Cells that a task may have without being asked twice (`--yes`)."""
+_CELLS_EVER = 100_000
+"""Cells that a task may have at all: each of them is looked at before anything is done."""
 
 
 def load_task(path: Path, max_cells: int = MOST_CELLS) -> TaskSpec:
@@ -35,7 +37,7 @@ def load_task(path: Path, max_cells: int = MOST_CELLS) -> TaskSpec:
         raise BadInput(_absent(path, error)) from None
     task, problems = check(content, max_cells)
     if task is None or problems:
-        raise BadInput("\n".join(problem.text(str(path)) for problem in problems))
+        raise BadInput(told(problems, str(path)))
     return task
 
 
@@ -46,17 +48,29 @@ def check(content: bytes, max_cells: int = MOST_CELLS) -> tuple[TaskSpec | None,
     except Unreadable as error:
         return None, _by_line(list(error.problems))
     problems, as_meant = all_problems(document)
-    told = [*grid_problems(as_meant), *_kind_problems(as_meant)]
+    many = [*_too_many(as_meant, max_cells)]
+    better = [*grid_problems(as_meant, values=not many), *many, *_kind_problems(as_meant)]
     # of a grid's values we say it better than pydantic, whose words are those of every type a value may have
-    problems = [p for p in problems if not (p.field.startswith("grid.") and _covered(p, told))] + told
+    problems = [p for p in problems if not (p.field.startswith("grid.") and _covered(p, better))] + better
     if problems:
         return None, _by_line(problems)
     task = TaskSpec.model_validate(document.data)
-    return task, _by_line(_cell_problems(task, document, max_cells))
+    return task, _by_line(_cell_problems(task, document))
 
 
-def _covered(problem: Problem, told: list[Problem]) -> bool:
-    return any(problem.field.startswith(other.field) for other in told)
+def _covered(problem: Problem, better: list[Problem]) -> bool:
+    return any(problem.field.startswith(other.field) for other in better)
+
+
+def _too_many(document: Document, max_cells: int) -> Iterator[Problem]:
+    """A grid of more cells than are allowed, or than can be; its values are then not looked at one by one."""
+    grid = document.data.get("grid")
+    lists = [values for values in grid.values() if isinstance(values, list)] if isinstance(grid, dict) else []
+    count, most = math.prod(len(values) for values in lists if values), min(max_cells, _CELLS_EVER)
+    if count > most:
+        hint = "split the task into several" if count > _CELLS_EVER else "allow it with --yes"
+        many = f"{count:,}" if count < LARGEST else f"{count:.0e}" if count < 1e300 else "endlessly many"
+        yield Problem(document.line(("grid",)), "grid", f"{many} cells, more than {most:,}: {hint}")
 
 
 def _by_line(problems: list[Problem]) -> list[Problem]:
@@ -153,11 +167,9 @@ def is_seed(name: str) -> bool:
     return name.rsplit(".", maxsplit=1)[-1] == "seed" or name.endswith("_seed")
 
 
-def _cell_problems(task: TaskSpec, document: Document, max_cells: int) -> list[Problem]:
+def _cell_problems(task: TaskSpec, document: Document) -> list[Problem]:
     """Every cell as a whole, up to the first few that are wrong."""
-    line, count = document.line(("grid",)), math.prod(len(values) for values in task.grid.values())
-    if count > max_cells:
-        return [Problem(line, "grid", f"{count:,} cells, more than {max_cells:,}: allow it with --yes")]
+    line = document.line(("grid",))
     plain = task.model_dump(mode="json", exclude={"grid"})
     problems: list[Problem] = []
     for values in itertools.product(*task.grid.values()):

@@ -7,6 +7,7 @@ and duplicate keys are errors, so that no file can expand to more than it shows.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,20 @@ import yaml
 
 MOST_BYTES = 1_000_000
 MOST_DEPTH = 20
+MOST_VALUES = 20_000
+"""Scalars, lists and mappings in a file: checks that look at each of them must come to an end."""
+LARGEST = 10**15
+"""No size, count or seed is larger: products of several of them still fit a float."""
 
 Path = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_MOST_PROBLEMS = 20
+"""Problems of a file that are told at once."""
+_MOST_FIELD, _MOST_MESSAGE = 120, 1500
+"""Characters of a problem's parts that are shown."""
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -36,9 +45,9 @@ class Problem:
     message: str
 
     def text(self, file: str) -> str:
-        """`file:line: field: message`."""
-        field = f"{self.field}: " if self.field else ""
-        return f"{file}:{self.line}: {field}{self.message}"
+        """`file:line: field: message`, in one line that can be printed, whatever is in the file."""
+        field = f"{shortened(self.field, _MOST_FIELD)}: " if self.field else ""
+        return f"{shortened(file, _MOST_MESSAGE)}:{self.line}: {field}{shortened(self.message, _MOST_MESSAGE)}"
 
 
 class Unreadable(Exception):
@@ -61,6 +70,24 @@ class Document:
         while path not in self.lines and path:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+
+def told(problems: Sequence[Problem], file: str) -> str:
+    """Problems of a file, a line each: the first of them, and how many more there are."""
+    lines = [problem.text(file) for problem in problems[:_MOST_PROBLEMS]]
+    more = len(problems) - len(lines)
+    return "\n".join([*lines, f"{shortened(file, _MOST_MESSAGE)}: and {more:,} more"] if more else lines)
+
+
+def shortened(text: str, most: int) -> str:
+    r"""A text without what a terminal would take for an order to it, its middle left out where it is too long.
+
+    >>> print(shortened("a\x1b[31m\u202eb", 40))
+    a\x1b[31m\u202eb
+    """
+    if len(text) > most:
+        text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def parse(content: bytes) -> Document:
@@ -100,9 +127,12 @@ def dotted(path: Path) -> str:
 
 
 def _check_events(text: str) -> None:
-    depth = documents = 0
+    depth = documents = values = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1 if event.start_mark else 1
+        values += isinstance(event, yaml.NodeEvent)
+        if values > MOST_VALUES:
+            raise Unreadable(Problem(line, "", f"more than {MOST_VALUES:,} values: split the file into several"))
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise Unreadable(Problem(line, "", "anchors and aliases are not allowed: write the value out"))
         if (tag := getattr(event, "tag", None)) is not None:
@@ -132,7 +162,9 @@ def _value(node: yaml.Node, path: Path, lines: dict[Path, int], problems: list[P
     try:
         return _scalar(node.value, plain=getattr(node, "style", None) is None)
     except ValueError:
-        problems.append(Problem(node.start_mark.line + 1, dotted(path), "the number has too many digits"))
+        problems.append(
+            Problem(node.start_mark.line + 1, dotted(path), f"the number has too many digits: at most {LARGEST:,}")
+        )
         return None
 
 
@@ -141,7 +173,7 @@ def _mapping(node: yaml.MappingNode, path: Path, lines: dict[Path, int], problem
     for key, child in node.value:
         line = key.start_mark.line + 1
         name = key.value if isinstance(key, yaml.ScalarNode) else None
-        if not isinstance(name, str) or not isinstance(_scalar(name[:100], key.style is None), str):
+        if not isinstance(name, str) or not _is_word(name, key.style is None):
             problems.append(Problem(line, dotted(path), "a key must be a word"))
             continue
         if name in made:
@@ -153,14 +185,28 @@ def _mapping(node: yaml.MappingNode, path: Path, lines: dict[Path, int], problem
     return made
 
 
+def _is_word(text: str, plain: bool) -> bool:
+    try:
+        return isinstance(_scalar(text[:100], plain), str)
+    except ValueError:
+        return False
+
+
 def _scalar(text: str, plain: bool) -> Any:
-    """A scalar by YAML 1.2's core schema; quoted ones are strings."""
+    """A scalar by YAML 1.2's core schema; quoted ones are strings.
+
+    Raises:
+        ValueError: a whole number is beyond `LARGEST`, or has more digits than Python reads.
+    """
     if not plain:
         return text
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        number = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        if abs(number) > LARGEST:
+            raise ValueError
+        return number
     if _FLOAT.fullmatch(text) or _SPECIAL.fullmatch(text):
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text

@@ -10,9 +10,9 @@ from pathlib import Path
 import suite.metrics
 from suite.errors import BadInput
 from suite.metrics import Metric, find_metrics
+from suite.metrics.importing import import_elsewhere
 from suite.spec.explain import nearest
 from suite.submission.changes import METRICS, Changes
-from suite.submission.importing import import_elsewhere
 
 PACKAGE = Path(suite.metrics.__file__).resolve().parent
 

@@ -1,0 +1,183 @@
+"""Importing files that strangers wrote: what a file does when it is imported must not take this process with it.
+
+`bounded` is around every import of one: it ends one that takes too long, and a process that the file forks. What ends
+the process itself cannot be caught in it: `import_elsewhere` imports the files in another one first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from suite.errors import BadInput
+
+LIMIT = 120.0
+"""Seconds that importing may take."""
+_GRACE = 5.0
+"""Seconds that a file has to end after it was told to."""
+_TAIL = 4096
+
+_WHOLE, _FORKED = b"every file was imported", b"a process was forked"
+_PROGRAM = """\
+import os, signal, sys
+signal.alarm(int(sys.argv[3]))  # for the case that whoever waits for this process is killed
+sys.path.append(sys.argv[1])
+from pathlib import Path
+from suite.errors import BadInput
+from suite.metrics.registry import metrics_of
+forked = []
+os.register_at_fork(after_in_parent=lambda: forked.append(True))
+for word in sys.argv[4:]:
+    try:
+        metrics_of(Path(word) if word else None)
+    except BadInput:
+        pass  # is raised again, and told, by whoever imports it next
+os.write(int(sys.argv[2]), FORKED if forked else WHOLE)
+""".replace("FORKED", repr(_FORKED)).replace("WHOLE", repr(_WHOLE))
+
+
+class TooLong(BaseException):
+    """Importing takes too long: no exception that a file would catch by accident."""
+
+
+@contextlib.contextmanager
+def bounded(path: Path) -> Iterator[None]:
+    """Around the import of a file: within `LIMIT`, what it prints aside, and in one process.
+
+    Standard output is the answer to a command, which may be JSON: what the file prints goes to standard error. A
+    process that it forks would go on as a second driver; it ends here. In another thread than the main one there is no
+    limit.
+
+    Raises:
+        TooLong: it takes longer. Where it goes on all the same, this process ends with a line that says so.
+    """
+    process = os.getpid()
+    try:
+        with _alarmed(path), _aside():
+            yield
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """What is printed goes to standard error; both streams are what they were after it, whatever is done to them."""
+    streams, kept = (sys.stdout, sys.stderr), [os.dup(number) for number in (1, 2)]
+    for stream in filter(None, streams):
+        stream.flush()
+    with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as aside:
+        sys.stdout = sys.stderr = aside
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):
+                aside.flush()
+            for number, one in enumerate(kept, 1):
+                os.dup2(one, number)
+                os.close(one)
+            sys.stdout, sys.stderr = streams
+
+
+@contextlib.contextmanager
+def _alarmed(path: Path) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    said = f"importing takes longer than {LIMIT:g} s"
+    told: list[bool] = []
+
+    def expired(number: int, frame: FrameType | None) -> None:
+        if told:
+            os.write(2, f"{path}: {said}\n".encode(errors="backslashreplace"))
+            os._exit(2)
+        told.append(True)
+        raise TooLong(said)
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT, _GRACE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def import_elsewhere(files: Sequence[Path], package: bool = True) -> None:
+    """Import files, and first this package's metrics if asked, in another process, which must come to its end.
+
+    Raises:
+        BadInput: it ended before, took too long, or forked.
+    """
+    words = [*([""] if package else []), *(str(path.absolute()) for path in files)]
+    where = ", ".join([*(["suite/metrics"] if package else []), *map(str, files)])
+    if not words:
+        return
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    root, most = str(Path(__file__).parents[2]), str(int(2 * LIMIT) + 1)
+    try:
+        with subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-c", _PROGRAM, root, str(write), most, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(write,),
+            start_new_session=True,
+        ) as process:
+            code, last = _ended(process)
+        _judge(where, code, last, _marked(read))
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def _marked(read: int) -> bytes:
+    try:
+        return os.read(read, _TAIL)
+    except BlockingIOError:
+        return b""
+
+
+def _ended(process: subprocess.Popen[bytes]) -> tuple[int | None, str]:
+    """The exit code (None: it had to be ended) and the last line that it said; all that it started is ended with it."""
+    assert process.stderr is not None
+    tail: list[bytes] = [b""]
+    reader = threading.Thread(target=_read, args=(process.stderr, tail), daemon=True)
+    reader.start()
+    try:
+        code: int | None = process.wait(LIMIT)
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    reader.join(_GRACE)
+    lines = tail[0].decode("utf-8", "replace").strip().splitlines()
+    return code, lines[-1] if lines else "it said nothing"
+
+
+def _read(stream: IO[bytes], tail: list[bytes]) -> None:
+    """Read to the end, keeping the last of it: a file may print for ever."""
+    with contextlib.suppress(OSError, ValueError):
+        while part := stream.read1(2**16):  # type: ignore[attr-defined]
+            tail[0] = (tail[0] + part)[-_TAIL:]
+
+
+def _judge(where: str, code: int | None, last: str, mark: bytes) -> None:
+    if code is None:
+        left = ": what it started does not end" if mark else ""
+        raise BadInput(f"{where}: importing takes longer than {LIMIT:g} s{left}")
+    if mark == _FORKED:
+        raise BadInput(f"{where}: importing forks the process: a metric starts nothing")
+    if code or mark != _WHOLE:
+        raise BadInput(f"{where}: importing ended the process (exit code {code}; {last})")
