@@ -278,9 +278,7 @@ def named_device(device: str, engine: Engine) -> str:
     if device == "auto":
         return "cuda:0" if engine.gpus else "cpu"
     if device not in ("cpu", "cuda"):
-        raise BadInput(
-            f"--device {device}: with --executor {engine.kind} use cpu or cuda; its workers see their own alone"
-        )
+        raise BadInput(f"--device {device}: use cpu or cuda; a worker of {engine.kind} sees none but its own device")
     return "cpu" if device == "cpu" else "cuda:0"
 
 

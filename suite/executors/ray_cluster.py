@@ -66,7 +66,7 @@ class RayExecutor:
         except (OSError, RuntimeError, ValueError) as error:
             raise BadInput(
                 f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
-                "`ray start --head` begins one"
+                "`ray start --head` begins one; one that asks for a token needs RAY_AUTH_MODE=token here too"
             ) from None
         self._agents: dict[Any, _Hired] = {}  # by what says that they are ready
         self._grown = 0.0
