@@ -7,7 +7,7 @@ READY_DEV := .venv/.ready-dev
 
 SCHEMA := suite/spec/task.schema.json
 
-.PHONY: run test bench lint schema clean
+.PHONY: run test bench lint schema audit clean
 
 run: $(READY)
 	$(BIN)/suite run --cost gradient
@@ -35,6 +35,13 @@ lint: $(READY_DEV)
 	$(BIN)/ruff check suite tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# known vulnerabilities of every package in constraints.txt, as PyPI tells them (one that it does not know is an error),
+# and what bandit finds in our own code; not part of `make test`: it needs a network, and ends otherwise on another day
+audit: $(READY)
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[audit]'
+	$(BIN)/bandit -q -c pyproject.toml -r suite
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 # generated: a new data source, model or metric is in them without an edit
 schema: $(READY)
