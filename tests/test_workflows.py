@@ -57,8 +57,75 @@ def test_who_may_write_runs_nothing_of_others(file: str, name: str) -> None:
 def test_workflows_read_by_default_and_do_not_race(file: str) -> None:
     assert WORKFLOWS[file]["permissions"] == {"contents": "read"}
     assert WORKFLOWS[file]["concurrency"]["group"]
-    for used in re.findall(r"uses: (\S+)", (FOLDER / file).read_text()):
+    for used, release in re.findall(r"uses: (\S+)(.*)", (FOLDER / file).read_text()):
         assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", used), used
+        assert re.fullmatch(r" # v\d+\.\d+\.\d+", release), f"{used}: which release is that?"
+
+
+def test_one_commit_of_an_action_is_used_everywhere() -> None:
+    used = {name for file in WORKFLOWS for name in re.findall(r"uses: (\S+@\w+ # \S+)", (FOLDER / file).read_text())}
+    assert len({name.partition("@")[0] for name in used}) == len(used), used
+
+
+EVENTS = {"push", "pull_request", "schedule"}
+"""pull_request_target and workflow_run give a stranger's code a token that writes; comments begin others at a word."""
+
+
+@pytest.mark.parametrize("file", WORKFLOWS)
+def test_pull_requests_get_no_secret_and_no_token_that_writes(file: str) -> None:
+    workflow = WORKFLOWS[file]
+    assert set(workflow[True]) <= EVENTS  # YAML 1.1 reads the key `on` as true
+    text = (FOLDER / file).read_text()
+    assert "secrets." not in text
+    assert "github.token" not in text
+    for name in workflow["jobs"]:
+        if writes(file, name):
+            assert pushed_only(file, name), f"{name} would run on a pull request"
+
+
+def pushed_only(file: str, name: str) -> bool:
+    """Whether a job runs on a push alone, by its own condition or by that of one that it needs."""
+    one = job(file, name)
+    if "pull_request" not in WORKFLOWS[file][True] or one.get("if") == "github.event_name == 'push'":
+        return True
+    needed = one.get("needs", [])
+    assert "if" not in one, "a condition such as always() would not wait for what is needed"
+    return any(pushed_only(file, other) for other in ([needed] if isinstance(needed, str) else needed))
+
+
+SAFE_WORDS = {
+    "github.event.pull_request.labels.*.name",
+    "runner.temp",
+    "matrix.python",
+    "github.ref",
+    "github.event_name",
+}
+"""What may stand in a `${{ }}`: nothing that a stranger writes."""
+
+
+@pytest.mark.parametrize("file", WORKFLOWS)
+def test_no_words_of_strangers_are_parts_of_commands(file: str) -> None:
+    """A title or the name of a branch between `${{` and `}}` would be pasted into the shell's program."""
+    for inside in re.findall(r"\$\{\{(.*?)\}\}", (FOLDER / file).read_text()):
+        words = set(re.findall(r"[a-z][\w.*-]*\.[\w.*-]+", re.sub(r"'[^']*'", "", inside)))
+        assert words <= SAFE_WORDS | {"steps.pages.outputs.page_url"}, words
+    for name in WORKFLOWS[file]["jobs"]:
+        assert job(file, name)["timeout-minutes"] <= 60
+        commands = [step.get("run", "") for step in job(file, name)["steps"]]
+        assert not any("github.event" in command.replace(LABELS, "") for command in commands)
+        assert not any(re.search(r"\b(curl|wget)\b|sudo|ssh ", command) for command in commands)
+
+
+LABELS = "contains(github.event.pull_request.labels.*.name, 'duplicate-allowed')"
+"""True or false, whatever a label is called."""
+
+
+def test_known_vulnerabilities_are_looked_for_every_week_and_apart_from_the_tests() -> None:
+    assert WORKFLOWS["audit.yml"][True]["schedule"]
+    assert [step["run"] for step in job("audit.yml", "audit")["steps"] if "run" in step] == ["make audit"]
+    recipe = (FOLDER.parents[1] / "Makefile").read_text().partition("\naudit:")[2].partition("\n\n")[0]
+    assert "pip-audit --strict" in recipe, "a package that could not be looked up would pass"
+    assert "bandit" in recipe
 
 
 def test_the_leaderboard_is_made_again_when_anything_it_is_made_of_changes() -> None:
