@@ -11,6 +11,8 @@ from suite.spec.base import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+Looks = Annotated[int, Field(gt=0, le=10_000)]
+"""Steps of a run at which something is kept or looked at: each is gone through before anything is done."""
 
 
 class SGD(Strict):
@@ -86,7 +88,7 @@ class Spaced(Strict):
     """`count` checkpoints, the last at the end, evenly or logarithmically spaced in steps; step 0 too if `initial`."""
 
     kind: Literal["even", "log"]
-    count: PositiveInt
+    count: Looks
     initial: bool = False
 
 
@@ -111,7 +113,7 @@ class Sharpness(Strict):
     stops too; one that has diverged has no value after its last weights of bounded loss.
     """
 
-    count: PositiveInt = Field(default=20, description="steps after which it is found, beside the start")
+    count: Looks = Field(default=20, description="steps after which it is found, beside the start")
     kind: Literal["even", "log"] = Field(default="even", description="how these steps are spaced")
     samples: PositiveInt = Field(default=1024, description="training inputs of the loss: all, if there are fewer")
     iterations: Annotated[int, Field(ge=2)] = Field(

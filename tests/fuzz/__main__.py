@@ -46,7 +46,7 @@ class _Told:
         self.done += 1
         for line in done.wrong:
             print(f"{done.case.subject} «{done.case.damage}» {done.case.seed}: {line}", file=sys.stderr)
-        if not self.done % 50:
+        if not self.done % 20:
             seconds = time.monotonic() - self.start
             print(f"{self.done} of {self.count}, {seconds:.0f} s", file=sys.stderr, flush=True)
 

@@ -35,6 +35,13 @@ def test_numbers_that_no_float_can_hold_are_refused() -> None:
     assert said(TINY.replace("epochs: 3", f"epochs: {10**15}")) == ""
 
 
+@pytest.mark.parametrize("where", ["sharpness: {count: 10000000}", "checkpoints: {kind: log, count: 10000000}"])
+def test_steps_that_are_gone_through_one_by_one_are_bounded(where: str) -> None:
+    """The estimate made a set of all of them."""
+    text = TINY.replace("kind: grid", "kind: trajectory").replace("epochs: 3", f"epochs: 3\n  {where}")
+    assert "count: 10000000 is greater than 10000" in said(text)
+
+
 def test_a_key_of_digits_is_no_word() -> None:
     assert said(TINY + f"{'1' * 20}: 2\n").endswith(": a key must be a word")
     assert said(TINY + f"{'1' * 900}: 2\n").endswith(": a key must be a word")
