@@ -60,11 +60,11 @@ def test_a_disk_that_fills_up_keeps_what_is_recorded_and_goes_on_when_there_is_r
     ballast.write_bytes(b"x" * 500_000)
     home = small_disk / "home"
     with Store(home, writing=True) as store:
-        recorded, said = until_it_fails(lambda n: store.record_stack(f"s{n}", [a_run(f"r{n}", 4000)], 1.0, {}))
+        recorded, said = until_it_fails(lambda n: store.record_stack(f"s{n}", [a_run(f"r{n}", 20_000)], 1.0, {}))
         assert "the disk is full; free some space and run again: what was recorded is kept" in said
         assert 3 < recorded < 100
         ballast.unlink()
-        store.record_stack(f"s{recorded}", [a_run(f"r{recorded}", 4000)], 1.0, {})
+        store.record_stack(f"s{recorded}", [a_run(f"r{recorded}", 20_000)], 1.0, {})
     assert not list(home.rglob(".tmp-*"))
     with Archive(home) as archive:
         assert [archive.stack(f"s{i}") for i in range(recorded + 1)] == [(f"r{i}",) for i in range(recorded + 1)]

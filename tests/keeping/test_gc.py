@@ -84,7 +84,11 @@ def test_it_says_what_and_how_much(tmp_path: Path) -> None:
     make_store(tmp_path / "home", file)
     (tmp_path / "home/tensors/ab").mkdir(exist_ok=True)
     (tmp_path / f"home/tensors/ab/ab{'0' * 62}.safetensors").write_bytes(b"of a run that was killed")
+    others = [tmp_path / "home/tensors" / name for name in ("notes.txt", "ab/notes", f"ab/cd{'0' * 62}.safetensors")]
+    for other in others:
+        other.write_text("not of the store's making")
     found = gc(tmp_path)
+    assert all(other.exists() for other in others)
     rows = {(row["task"], row["tensors"], row["what"]): (row["files"], row["bytes"]) for row in found.rows()}
     one = len(f"weights 20 {'0' * 16}")
     assert rows == {

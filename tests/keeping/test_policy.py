@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
 
 from suite.errors import BadInput
 from suite.measuring.jobs import Point
@@ -12,6 +14,7 @@ from suite.measuring.measure import value_key
 from suite.measuring.probes import probe_key
 from suite.metrics import find_metrics
 from suite.spec.cells import spec_hash, stacks
+from suite.spec.keep import Keep
 from suite.spec.loading import load_task
 from tests.keeping.made_store import HERE, TASK, run_ids, task_file
 
@@ -55,3 +58,12 @@ def test_a_grid_cannot_vary_it(tmp_path: Path) -> None:
     text = TASK.replace("grid:\n", "grid:\n  keep.weights: [all, none]\n")
     with pytest.raises(BadInput, match=r"grid\.keep\.weights: "):
         load_task(task_file(tmp_path, text=text))
+
+
+def test_the_page_says_every_choice() -> None:
+    page = (Path(__file__).parents[2] / "docs/keeping.md").read_text(encoding="utf-8")
+    example = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])["keep"]
+    assert Keep.model_validate(example).model_dump() == example
+    rows = {row.split("|")[1].strip(" `"): row.split("|")[2] for row in page.splitlines() if row.startswith("| `")}
+    for name, field in Keep.model_fields.items():
+        assert [word.strip(" `") for word in rows[name].split(",")] == list(get_args(field.annotation))
