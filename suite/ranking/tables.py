@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ _NEEDED = ("run_id", "status")
 """Words that every row has."""
 _NUMBERS = {*MEASURES, *GAPS, *SPECTRA[1:], *EDGE[1:], "value", "standard_error"}
 _MOST_STEPS = 10**15
+_ORDERS = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\u200e-\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,9 @@ def _table(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def _text(path: Path) -> str:
+    """A file's text. Characters that are orders to a terminal or end an array's word are replaced by a mark."""
     try:
-        return regular(path).read_bytes().decode("utf-8-sig")
+        return _ORDERS.sub("\ufffd", regular(path).read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); publish the task again") from None
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from suite.errors import BadInput
 from suite.metrics import find_metrics, importing
 from suite.metrics.importing import import_elsewhere
 from suite.ranking.tables import read_results
+from suite.ranking.task import rank_task
 from suite.spec.loading import check, load_task
 from tests.command import TINY
 from tests.ranking.made_up import made_up
@@ -119,7 +120,7 @@ def _entry(key: str, value: object) -> Callable[[str], str]:
         ("runs.csv", lambda t: t.replace("r0,", '"r0,', 1), r"runs.csv:19: not CSV"),
         ("runs.csv", lambda t: t.replace("0.9875", "9" * 500), None),
         ("runs.csv", lambda t: t.replace("0.9875", "x" * 500), r"train_accuracy: 'x{56}… is not a number$"),
-        ("values/noise.csv", lambda t: t.replace("r3,", "\x1b[31m,", 1), r"noise.csv:5: run '\\x1b\[31m' at step 10"),
+        ("values/noise.csv", lambda t: t.replace("r3,", "\x1b[31m,", 1), r"noise.csv:5: run \ufffd\[31m at step 10"),
         ("values/noise.csv", lambda t: t.replace("ok", "", 1), r"noise.csv:2: status is missing"),
         ("metrics.json", lambda t: t.replace('"noise"', '"loss_gap"'), r"loss_gap.csv: there is no such file"),
         ("metrics.json", lambda t: t.replace('"noise"', '"../../x"'), r'metric 3: name: "../../x" is not a name'),
@@ -179,6 +180,14 @@ def test_what_is_no_file_is_not_read(file: str, make: Callable[[Path], None], tm
     make(path)
     with pytest.raises(BadInput, match=file):
         read_results(tmp_path)
+
+
+def test_a_component_ends_where_its_name_ends(tmp_path: Path) -> None:
+    """An array of words forgets the nulls at their ends, and no row was of that name any more."""
+    made_up(tmp_path)
+    _edited(tmp_path, "values/parts.csv", lambda t: t.replace(",a,", ",a\0,").replace(",b,", ",\x1b\u202e,"))
+    ranking = rank_task(read_results(tmp_path)[0])
+    assert {"parts.a\ufffd", "parts.\ufffd\ufffd"} <= {*ranking.rows["metric"]}
 
 
 def test_texts_of_results_can_be_printed(tmp_path: Path) -> None:
