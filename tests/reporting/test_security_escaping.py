@@ -70,7 +70,8 @@ def rewrite(task: Path, words: Words) -> None:
         "commit": "c", "device_name": "d", "description": "e", "spec": {"name": "f"}, "data": {"name": "g"},
         "seconds": {"training": 3.0, "probes": 2.0, f"probe {words('probe')}": 1.8, "metrics": 1.0},
     }  # fmt: skip
-    factors = {name: words(name) for name in provenance["factors"] if name != "seed"}
+    # in one line: a name with characters that are none of a CSV file's is not found in it
+    factors = {name: " ".join(words(name).split()) for name in provenance["factors"] if name != "seed"}
     made = replaced(provenance, words) | {"factors": [factors.get(name, name) for name in provenance["factors"]]}
     (task / "provenance.json").write_text(json.dumps(made))
     metrics = json.loads((task / "metrics.json").read_text())
@@ -78,7 +79,7 @@ def rewrite(task: Path, words: Words) -> None:
     (task / "metrics.json").write_text(json.dumps([replaced(metric | more, words) for metric in metrics]))
     for path in task.rglob("*.csv"):
         table = pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=factors)
-        for column in table.columns.intersection(["run_id", "component", "reason", words("eta")]):
+        for column in table.columns.intersection(["run_id", "component", "reason", factors["eta"]]):
             table[column] = [words(text) if text else "" for text in table[column]]
         table.to_csv(path, index=False)
 
