@@ -195,6 +195,11 @@ def _spectra(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=SPECTRA)
     table = _table(path, SPECTRA)
     _known_points(path, table, runs)
+    repeated = table.duplicated(["run_id", "step", "share"])
+    if repeated.any():
+        raise BadInput(
+            f"{path}:{int(np.argmax(repeated.to_numpy())) + 2}: a second row for the same run, step and share"
+        )
     return table[SPECTRA]
 
 

@@ -50,12 +50,12 @@ def test_a_key_of_digits_is_no_word() -> None:
 
 def test_cells_are_counted_and_not_made_where_they_are_too_many() -> None:
     """--yes allowed 10^16 of them, and each was looked at."""
-    values = list(range(6_000))
+    values = [-1 - v for v in range(6_000)]  # each of them wrong
     grid = f"  seed: {values}\n  data.split_seed: {values}\n  training.stop.train_loss: {[v / 7 for v in range(900)]}\n"
     text = TINY.replace("  seed: [0, 1]\n", grid)
-    line = "grid: 194,400,000,000 cells, more than 100,000: split the task into several"
-    assert line in said(text, max_cells=10**9)
-    assert said(text).count("\n") == 0  # nor is each value
+    end = "split the task into several"  # and nothing of the values, which are not looked at
+    assert said(text) == f"x.yaml:10: grid: 194,400,000,000 cells, more than 1,000: {end}"
+    assert said(text, max_cells=10**9) == f"x.yaml:10: grid: 194,400,000,000 cells, more than 100,000: {end}"
 
 
 def test_a_file_has_no_more_values_than_can_be_looked_at() -> None:
@@ -179,6 +179,14 @@ def test_what_is_no_file_is_not_read(file: str, make: Callable[[Path], None], tm
     path.unlink()
     make(path)
     with pytest.raises(BadInput, match=file):
+        read_results(tmp_path)
+
+
+def test_a_spectrum_has_one_row_for_each_share(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    rows = "r0,10,0.5,2.5,-0.25\nr0,10,1,-1,-0.5\nr0,10,0.5,2.5,-0.25\n"
+    (tmp_path / "a/grid/spectra.csv").write_text(f"run_id,step,share,eigenvalue,exponent\n{rows}")
+    with pytest.raises(BadInput, match=r"spectra.csv:4: a second row for the same run, step and share"):
         read_results(tmp_path)
 
 
