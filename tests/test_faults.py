@@ -152,15 +152,19 @@ WALL = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime", "cti
         "getmtime", "getctime", "st_ctime"}  # fmt: skip
 
 
-def test_nothing_reads_the_time_of_day() -> None:
-    """Then no clock that is set back can change what is done, or in which order."""
+SHOWN = {"progress.py", "cli/watching.py"}
+"""What `suite status` says of a run from another terminal: when it was last heard of."""
+
+
+def test_nothing_that_is_done_depends_on_the_time_of_day() -> None:
+    """Then no clock that is set back can change it, nor its order."""
     used = {
-        (path.relative_to(SUITE).as_posix(), node.attr)
+        path.relative_to(SUITE).as_posix()
         for path in SUITE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in WALL
     }
-    assert used == set()
+    assert used <= SHOWN
 
 
 STUCK = """

@@ -29,8 +29,8 @@ def free_store(home: Path, names: Sequence[str], root: Path, dry_run: bool, forc
     """
     asked, known = task_files(names, root)
     with Archive(home, writing=not dry_run) as archive:
-        recorded = archive.stacks()
-        found = survey(archive, owners(asked, recorded), owners(known, recorded), force)
+        every = owners(known, archive.stacks())
+        found = survey(archive, every.only(asked), every, force)
         if not dry_run:
             free(archive, found)
         return found

@@ -65,6 +65,12 @@ class Owners:
     of: dict[str, list[Owner]] = field(default_factory=dict)
     stacks: dict[str, tuple[Owner, Stack]] = field(default_factory=dict)
 
+    def only(self, files: Container[Path]) -> Owners:
+        """Those of some of the files."""
+        of = {run_id: [one for one in found if one.file in files] for run_id, found in self.of.items()}
+        stacks = {key: one for key, one in self.stacks.items() if one[0].file in files}
+        return Owners({run_id: found for run_id, found in of.items() if found}, stacks)
+
     def commands(self, wanted: Iterable[Reference]) -> tuple[list[str], bool]:
         """What makes these again, one command for each task; and whether some are of no task that is known."""
         found: dict[str, None] = {}
