@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -23,25 +24,30 @@ LIMIT = 120.0
 """Seconds that importing may take."""
 _GRACE = 5.0
 """Seconds that a file has to end after it was told to."""
-_TAIL = 4096
+_START, _TAIL = 120.0, 4096
+"""Seconds that another process may take to begin; bytes of what it prints that are kept."""
 
-_WHOLE, _FORKED = b"every file was imported", b"a process was forked"
-_PROGRAM = """\
+_BEGUN, _WHOLE, _FORKED = b"b", b"w", b"f"
+"""What the other process says of itself: that it begins to import, that every file was imported, that one forked it."""
+_PROGRAM = f"""\
 import os, signal, sys
 signal.alarm(int(sys.argv[3]))  # for the case that whoever waits for this process is killed
 sys.path.append(sys.argv[1])
 from pathlib import Path
 from suite.errors import BadInput
+from suite.metrics import importing
 from suite.metrics.registry import metrics_of
+importing.LIMIT = float(sys.argv[3])  # whoever waits has another one
 forked = []
 os.register_at_fork(after_in_parent=lambda: forked.append(True))
+os.write(int(sys.argv[2]), {_BEGUN!r})
 for word in sys.argv[4:]:
     try:
         metrics_of(Path(word) if word else None)
     except BadInput:
         pass  # is raised again, and told, by whoever imports it next
-os.write(int(sys.argv[2]), FORKED if forked else WHOLE)
-""".replace("FORKED", repr(_FORKED)).replace("WHOLE", repr(_WHOLE))
+os.write(int(sys.argv[2]), {_FORKED!r} if forked else {_WHOLE!r})
+"""
 
 
 class TooLong(BaseException):
@@ -122,9 +128,8 @@ def import_elsewhere(files: Sequence[Path], package: bool = True) -> None:
     where = ", ".join([*(["suite/metrics"] if package else []), *map(str, files)])
     if not words:
         return
+    root, most = str(Path(__file__).parents[2]), str(int(_START + 2 * LIMIT) + 1)
     read, write = os.pipe()
-    os.set_blocking(read, False)
-    root, most = str(Path(__file__).parents[2]), str(int(2 * LIMIT) + 1)
     try:
         with subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-c", _PROGRAM, root, str(write), most, *words],
@@ -134,36 +139,39 @@ def import_elsewhere(files: Sequence[Path], package: bool = True) -> None:
             pass_fds=(write,),
             start_new_session=True,
         ) as process:
-            code, last = _ended(process)
-        _judge(where, code, last, _marked(read))
+            os.close(write)
+            _judge(where, *_ended(process, read))
     finally:
         os.close(read)
-        os.close(write)
 
 
-def _marked(read: int) -> bytes:
-    try:
-        return os.read(read, _TAIL)
-    except BlockingIOError:
-        return b""
+def _ended(process: subprocess.Popen[bytes], read: int) -> tuple[int | None, str, bytes]:
+    """The exit code (None: it had to be ended), the last line that it printed, and what it said of itself.
 
-
-def _ended(process: subprocess.Popen[bytes]) -> tuple[int | None, str]:
-    """The exit code (None: it had to be ended) and the last line that it said; all that it started is ended with it."""
+    All that it started is ended with it.
+    """
     assert process.stderr is not None
     tail: list[bytes] = [b""]
     reader = threading.Thread(target=_read, args=(process.stderr, tail), daemon=True)
     reader.start()
+    code: int | None = None
     try:
-        code: int | None = process.wait(LIMIT)
-    except subprocess.TimeoutExpired:
-        code = None
+        select.select([read], [], [], _START)  # of the limit, none is for the suite's own imports
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = process.wait(LIMIT)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     reader.join(_GRACE)
-    lines = tail[0].decode("utf-8", "replace").strip().splitlines()
-    return code, lines[-1] if lines else "it said nothing"
+    os.set_blocking(read, False)
+    with contextlib.suppress(BlockingIOError):
+        return code, _last_line(tail[0]), os.read(read, _TAIL)
+    return code, _last_line(tail[0]), b""
+
+
+def _last_line(text: bytes) -> str:
+    lines = text.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
 
 
 def _read(stream: IO[bytes], tail: list[bytes]) -> None:
@@ -175,9 +183,9 @@ def _read(stream: IO[bytes], tail: list[bytes]) -> None:
 
 def _judge(where: str, code: int | None, last: str, mark: bytes) -> None:
     if code is None:
-        left = ": what it started does not end" if mark else ""
+        left = ": what it started does not end" if mark.endswith(_WHOLE) else ""
         raise BadInput(f"{where}: importing takes longer than {LIMIT:g} s{left}")
-    if mark == _FORKED:
+    if mark == _BEGUN + _FORKED:
         raise BadInput(f"{where}: importing forks the process: a metric starts nothing")
-    if code or mark != _WHOLE:
+    if code or mark != _BEGUN + _WHOLE:
         raise BadInput(f"{where}: importing ended the process (exit code {code}; {last})")
