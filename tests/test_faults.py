@@ -197,3 +197,37 @@ def test_sigterm_ends_the_command_even_where_its_end_hangs() -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert err == "terminated: what was finished is kept; the same command goes on from there\n"
+
+
+ENDING = """
+    import sys, time
+    import suite.cli
+    from suite.errors import BadInput
+    module = sys.modules["suite.cli.app"]
+
+    @module.app.command("wait")
+    def wait() -> None:
+        try:
+            print("working", flush=True)
+            time.sleep(600)
+        except KeyboardInterrupt:
+            print("left", flush=True)
+            {then}
+
+    sys.argv = ["suite", "wait"]
+    module.main()
+"""
+
+
+@pytest.mark.parametrize("then", ["raise", "raise BadInput('what came of it')", "pass"])
+def test_sigterm_leaves_the_work_of_a_command_and_says_one_line_whatever_comes_of_it(then: str) -> None:
+    program = textwrap.dedent(ENDING.format(then=then))
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, "left\n")
+    assert err == "terminated: what was finished is kept; the same command goes on from there\n"

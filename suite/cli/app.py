@@ -26,13 +26,13 @@ app.add_typer(new, name="new")
 
 
 _TERMINATED = 128 + signal.SIGTERM
-_unsaid = threading.Lock()
+_terminating, _unsaid = threading.Event(), threading.Lock()
 _SECONDS_TO_END = 8.0
 """What a schedule of jobs leaves before it kills is ten seconds, as a rule."""
 
 
-class Terminated(BaseException):
-    """SIGTERM, as an exception that no handler of errors takes for one."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: whoever lets Ctrl-C through lets it through."""
 
 
 def main() -> None:
@@ -40,14 +40,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
-    except Terminated:
-        _say_terminated()
-        sys.exit(_TERMINATED)
-    except SuiteError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except SystemExit as end:
-        if end.code == 130:  # typer turns Ctrl-C into this
+    except (SuiteError, SystemExit, Terminated) as end:
+        if _terminating.is_set():  # whatever came of it
+            _say_terminated()
+            sys.exit(_TERMINATED)
+        if isinstance(end, SuiteError):
+            print(end, file=sys.stderr)
+            sys.exit(2)
+        if isinstance(end, SystemExit) and end.code == 130:  # typer turns Ctrl-C into this
             print("\ninterrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
         raise
 
@@ -58,6 +58,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     A store may be left at any moment, and workers end by themselves when the command is gone.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _terminating.set()
     last = threading.Timer(_SECONDS_TO_END, _leave)
     last.daemon = True
     last.start()
