@@ -7,7 +7,7 @@ READY_DEV := .venv/.ready-dev
 
 SCHEMA := suite/spec/task.schema.json
 
-.PHONY: run test bench lint schema audit clean
+.PHONY: run test test-all bench lint schema audit clean
 
 run: $(READY)
 	$(BIN)/suite run --cost gradient
@@ -16,8 +16,13 @@ run: $(READY)
 
 # the quick benchmarks last, once each and without timing; those that take minutes are collected only
 test: $(READY_DEV) schema lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/bench --durations=20
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/bench --durations=20 -m "not slow"
 	$(BIN)/python -m pytest tests/bench --benchmark-disable -k "not loop" -q
+
+# with the tests marked slow, and with Ray and submitit
+test-all: $(READY_DEV) schema lint
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev,ray,slurm]'
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/bench --durations=40
 
 # PEERS=1 installs and measures the other libraries too; torchvision, which one of them names and none imports, cannot be
 # imported beside a CPU build of torch and would break transformers

@@ -37,6 +37,7 @@ def results(place: Path) -> dict[str, TaskResults]:
     return {each.name: each for each in read_results(place / ".suite/reports/results")}
 
 
+@pytest.mark.slow
 def test_both_kinds_of_task_publish_the_largest_eigenvalue_of_every_run(results: dict[str, TaskResults]) -> None:
     for name, steps in (("tiny/grokking", {(0, 20, 40, 60)}), ("tiny/digits", {(0, 44, 88, 132), (0, 22, 44, 66)})):
         edge = results[name].edge

@@ -209,6 +209,7 @@ def test_a_metric_is_one_file_from_outside_and_never_retrains(place: Path) -> No
     assert all(float(row["value"]) > 0 for row in values(place, "largest_weight"))
 
 
+@pytest.mark.slow
 def test_installed_packages_bring_metrics_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed, folder = tmp_path / "site", workplace(tmp_path / "user")
     (installed / "outsider-1.0.dist-info").mkdir(parents=True)
@@ -225,6 +226,7 @@ def test_installed_packages_bring_metrics_and_data(tmp_path: Path, monkeypatch: 
     assert len(values(folder, "largest_weight")) == 12
 
 
+@pytest.mark.slow
 def test_metrics_without_values_are_told_of_once_and_hurt_nobody(place: Path) -> None:
     """What each hostile act becomes: tests/measuring/test_hostile.py."""
     names = ("weight_norm", "training_loss", "hessian_trace")
@@ -287,6 +289,7 @@ def test_no_test_data_in_the_process_of_a_metric(tmp_path: Path) -> None:
     assert found["test"] == [0.0] * 12
 
 
+@pytest.mark.slow
 def test_an_edited_metric_file_is_measured_again(place: Path) -> None:
     for text, factor in [(METRIC, 1.0), (METRIC.replace("abs().max()", "abs().max() * 2"), 2.0)]:
         (place / "largest_weight.py").write_text(text)
@@ -317,6 +320,7 @@ def _offline_measure(store: Store, place: Path) -> Counter[str]:
 
 
 @pytest.mark.parametrize("names", [("outer", "outer/inner"), ("outer/inner", "outer")])
+@pytest.mark.slow
 def test_results_inside_other_results_are_refused_before_any_work(place: Path, names: tuple[str, str]) -> None:
     for number, name in enumerate(names):
         (place / f"{number}.yaml").write_text(TINY.replace("tiny/digits", name))
@@ -423,6 +427,7 @@ def test_leaderboard_never_imports_torch(place: Path) -> None:
     assert done.stderr.strip() == "False"
 
 
+@pytest.mark.slow
 def test_interrupt_says_so_and_keeps_what_is_done(tmp_path: Path) -> None:
     folder = workplace(tmp_path)
     process = start(folder, "run", "tasks/tiny", "--quiet")
@@ -488,6 +493,7 @@ def assert_one_clear_error(code: int, _: str, err: str) -> None:
     assert "SUITE_HOME" in err
 
 
+@pytest.mark.slow
 def test_the_spectrum_of_a_run_and_of_its_weights(place: Path) -> None:
     with (place / ".suite/reports/results/tiny/digits/runs.csv").open(encoding="utf-8") as file:
         run_id = next(csv.DictReader(file))["run_id"]

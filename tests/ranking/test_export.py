@@ -87,6 +87,7 @@ def test_pandas_alone_reads_the_csv_as_the_documentation_says(root: Path, tmp_pa
         assert list(read[name]) == list(made[name])
 
 
+@pytest.mark.slow
 def test_published_results_come_back(tmp_path: Path) -> None:
     for table in ("values", "runs", "metrics"):
         made = export(tmp_path / "x.csv", PUBLISHED, table=table)

@@ -79,6 +79,7 @@ def test_only_whole_stacks_are_trained_and_a_second_call_trains_nothing(clone: P
     assert not list((clone / "other").rglob("*.csv"))
 
 
+@pytest.mark.slow
 def test_runs_of_a_whole_store_that_are_not_measured_are_not_published(clone: Path) -> None:
     (clone / "tasks/tiny/one.yaml").write_text(
         TINY.replace("tiny/digits", "tiny/one").replace("[32, 64]", "[32]").replace("[0.03, 0.1, 0.3]", "[0.1]")
