@@ -106,7 +106,7 @@ def test_mistakes_have_file_line_and_field(old: str, new: str, expected: str) ->
         ({"title: A": "titel: A"}, ["titel: unknown key; did you mean title?"]),
         (
             {"probes:": "xyzzy: {}\nprobes:"},
-            ["xyzzy: unknown key; known are data, description, grid, include, kind, limits, model, name, probes, seed, targets"],
+            ["xyzzy: unknown key; known are data, description, grid, include, keep, kind, limits, model, name, probes, seed, targets"],
         ),
     ],
 )  # fmt: skip
