@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +35,10 @@ _MEMORY = 12 * 2**30
 _DEATH_SIGNAL = 1  # of prctl(2)
 _FILE = 2**28
 """Bytes of the largest file that a call may write, its output included."""
+_NEEDED = (
+    "cli", "estimating.estimate", "estimating.shown", "pipeline", "ranking.claims", "ranking.export", "ranking.task",
+    "reporting.board", "reporting.build", "reporting.compare", "spec.claims", "spec.loading", "submission.check",
+)  # fmt: skip
 _FILES = "stdout", "stderr"
 
 
@@ -54,17 +60,14 @@ class Ended:
     seconds: float
 
 
+@cache
 def ready() -> None:
     """Import what commands need once, before any call."""
-    import suite.cli
-    import suite.metrics.registry
-    import suite.pipeline
-    import suite.ranking.claims
-    import suite.ranking.export
-    import suite.reporting.build
-    import suite.reporting.compare
-    import suite.spec.claims
-    import suite.spec.loading  # noqa: F401
+    from suite.metrics import find_metrics
+
+    for name in _NEEDED:
+        importlib.import_module(f"suite.{name}")
+    find_metrics()
 
 
 def call(words: tuple[str, ...], folder: Path, importing: float = IMPORTING, limit: float = LIMIT) -> Ended:

@@ -13,7 +13,7 @@ _AT_ONCE = ("bits flipped", "cut short", "nearly nothing", "junk", "decorators",
 
 @pytest.mark.parametrize(
     ("subject", "kinds", "count"),
-    [("specs", [*specs.SPECS], 36), ("results", published.KINDS, 15), ("metrics", _AT_ONCE, 9)],
+    [("specs", [*specs.SPECS], 36), ("results", published.KINDS, 12), ("metrics", _AT_ONCE, 12)],
 )
 def test_a_sample_of_damaged_files(subject: str, kinds: list[str], count: int) -> None:
     calling.ready()
