@@ -267,6 +267,10 @@ def _check_shape(path: Path, text: str) -> None:
                 )
     except csv.Error as error:
         raise BadInput(f"{path}:{rows.line_num}: not CSV: {error}; publish the task again") from None
+    if text and text[-1] not in "\r\n":  # a number may have lost its last digits
+        raise BadInput(
+            f"{path}:{rows.line_num}: the last line has no end: the file is cut short; publish the task again"
+        )
     if repeated := sorted({name for name in header if header.count(name) > 1}):
         raise BadInput(f"{path}:1: column {shown(repeated[0])} is there twice; publish the task again")
 

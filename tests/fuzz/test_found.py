@@ -115,6 +115,7 @@ def _entry(key: str, value: object) -> Callable[[str], str]:
         ("runs.csv", lambda t: t.replace("finished", "", 1), r"runs.csv:2: status is missing"),
         ("runs.csv", lambda t: t.splitlines()[0] + "\n", r"runs.csv: no row but the header"),
         ("runs.csv", lambda t: t[: t.rindex(",")], r"runs.csv:19: 14 cells, the header has 15"),
+        ("runs.csv", lambda t: t[:-1], r"runs.csv:19: the last line has no end: the file is cut short"),
         ("runs.csv", lambda t: t.replace("\n", ",x\n").replace(",x", "", 1), r"runs.csv:2: 16 cells, the header has 15"),
         ("runs.csv", lambda t: t.replace("test_loss", "train_loss", 1), r"runs.csv:1: column 'train_loss' is there twice"),
         ("runs.csv", lambda t: t.replace("r0,", '"r0,', 1), r"runs.csv:19: not CSV"),

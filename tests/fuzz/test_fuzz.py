@@ -20,15 +20,7 @@ def test_a_sample_of_damaged_files(subject: str, kinds: list[str], count: int) -
     assert wrong([campaign.tried(case) for case in campaign.sample(subject, kinds, count)]) == []
 
 
-@pytest.fixture
-def patience(request: pytest.FixtureRequest) -> None:
-    """Half an hour is for those who ask for it: `pytest -m slow tests/fuzz`."""
-    if "slow" not in str(request.config.option.markexpr).replace("not slow", ""):
-        pytest.skip("takes half an hour: pytest -m slow tests/fuzz runs it")
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("subject", list(COUNTS))
 def test_all_kinds_of_damage_many_times(subject: str) -> None:
     found = campaign.campaign(0, {subject: COUNTS[subject]})
@@ -39,7 +31,6 @@ def test_all_kinds_of_damage_many_times(subject: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize(
     ("subject", "damage"),
     [
