@@ -112,7 +112,7 @@ def test_a_sentence_says_how_many_networks_were_beyond_the_edge(place: Path, tmp
     assert "Edge of stability" not in (place / "leaderboard.md").read_text()
     made_up(tmp_path)
     rows = ["t0,0,1,0.5", "t0,3,3,1.5", "t1,0,1,0.5", "t1,3,3,1.5", "t1,7,1,0.5", "t2,0,1,1", "t3,0,,"]
-    text = "\n".join(["run_id,step,sharpness,edge_ratio", *rows])
+    text = "\n".join(["run_id,step,sharpness,edge_ratio", *rows]) + "\n"
     (tmp_path / "b/trajectory/edge.csv").write_text(text)
     grid, trajectory = markdown(read_board(tmp_path)).split("## Made")[1:]
     assert "Edge of stability along" not in grid
