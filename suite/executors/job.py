@@ -29,6 +29,8 @@ class Job:
             to arrive.
         retries: how often it is begun again where its process died (killed for its memory, its machine lost) before
             that is its outcome.
+        plain: its result is numbers, words and collections of them, and is read as nothing else: code of strangers runs
+            where it is made.
     """
 
     group: str
@@ -37,6 +39,7 @@ class Job:
     limit: float | None = None
     grace: float = 0.0
     retries: int = 0
+    plain: bool = False
 
 
 @dataclass(frozen=True)

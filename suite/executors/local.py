@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
 import os
 import pickle
 import queue
@@ -24,6 +23,7 @@ from pebble import ProcessExpired, ProcessPool
 from suite.errors import first_line
 from suite.executors.job import UNUSABLE_DEVICE, UNUSABLE_PROCESS, Job, Outcome
 from suite.executors.orphans import Orphans
+from suite.executors.plain import PlainContext, loads
 
 _LOOK_SECONDS = 0.2
 _STARTED = 1e-9
@@ -50,7 +50,7 @@ class LocalExecutor:
     def __init__(self, workers: int, environment: Mapping[str, str] | None = None, devices: Sequence[str] = ()) -> None:
         self.workers = max(1, workers)
         self._seats = tuple(devices[number % len(devices)] for number in range(self.workers)) if devices else ()
-        self._context = multiprocessing.get_context("spawn")
+        self._context = PlainContext()
         self._folder = tempfile.TemporaryDirectory(prefix="suite-workers-")
         self._environment = {**(environment or {}), "TMPDIR": self._folder.name}
         # lock-free on purpose: a worker killed while it reports must not leave a lock behind
@@ -193,7 +193,16 @@ class _Running:
         result, seconds, failure = self.future.result()
         if failure is not None:
             return Outcome(self.job, "failed", None, failure, seconds, fraction)
-        return Outcome(self.job, "ok", pickle.loads(result), "", seconds)  # noqa: S301 - from our own worker
+        return self._read(result, seconds, fraction)
+
+    def _read(self, result: bytes, seconds: float, fraction: float) -> Outcome:
+        """The outcome of a job that came to its end."""
+        try:
+            read = loads(result) if self.job.plain else pickle.loads(result)  # noqa: S301 - no stranger's code ran there
+        except Exception as error:  # noqa: BLE001 - whatever a worker may send
+            said = f"its process sent what cannot be read ({first_line(error)})"
+            return Outcome(self.job, "failed", None, said, seconds, fraction)
+        return Outcome(self.job, "ok", read, "", seconds)
 
 
 def _next(ended: queue.Queue[int]) -> int | None:

@@ -7,9 +7,10 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load, save
 from torch import Tensor
@@ -81,10 +82,11 @@ def _subject(point: Point, problem: Problem, place: Place) -> Subject:
 
 def metric_job(
     wanted: tuple[Wanted, ...], origin: Origin, place: Place, memory: int | None, progress: Progress
-) -> list[StoredValue]:
+) -> list[tuple[Any, ...]]:
     """The values wanted, each within `memory` bytes, of metrics of one origin; those of others are not imported here.
 
-    A metric that raises is a row with the reason: `undefined` if it raised a plain ValueError, `failed` otherwise.
+    A metric that raises is a row with the reason: `undefined` if it raised a plain ValueError, `failed` otherwise. Rows
+    are the fields of `StoredValue`, for `suite.measuring.rows`: of a process of strangers nothing but data is read.
     """
     place.prepare()
     adopt()
@@ -97,7 +99,7 @@ def metric_job(
     for done, want in enumerate(wanted, 1):
         rows += _measure(want, metrics[want.metric], place, memory)
         progress(done, len(wanted))
-    return rows
+    return [astuple(row) for row in rows]
 
 
 def _measure(want: Wanted, metric: Metric, place: Place, memory: int | None) -> list[StoredValue]:

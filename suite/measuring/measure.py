@@ -128,7 +128,7 @@ class Laboratory:
             memory, seconds = _memory(p, share), self.metric_limit or limits.metric_seconds
             for points in self._points(p):
                 if wanted := tuple(self._wanted(points, metrics)):
-                    yield Job(p.task.name, metric_job, (wanted, origin, p.place, memory), seconds, _GRACE)
+                    yield Job(p.task.name, metric_job, (wanted, origin, p.place, memory), seconds, _GRACE, plain=True)
 
     def _finish(self, jobs: list[Job], rounds: Rounds, executor: Executor) -> None:
         stage = "measure"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from suite.executors import Job, Outcome
 from suite.measuring.jobs import Wanted, failed_value
+from suite.measuring.rows import rows_of
 from suite.metrics import Metric
 from suite.store import StoredValue
 
@@ -48,8 +49,11 @@ class Rounds:
         """
         wanted: tuple[Wanted, ...] = outcome.job.arguments[0]
         if outcome.status == "ok":
-            self._record(outcome.result)
-            return []
+            try:
+                self._record(rows_of(wanted, self._metrics, outcome.result))
+                return []
+            except ValueError as error:
+                outcome = replace(outcome, status="failed", reason=f"its process sent what no metric returns: {error}")
         if outcome.status == "failed":  # not in a metric, or it would be a row: none of these could have done better
             self._record([self._lost(w, outcome) for w in wanted])
             return []
