@@ -25,5 +25,5 @@ def first_line(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - an error about an error
         message = "(its message cannot be had)"
     named = message if isinstance(error, SuiteError) and message else f"{type(error).__name__}: {message}"
-    line = named.splitlines()[0][:300]
-    return line.encode("utf-8", "replace").decode()
+    line = named.splitlines()[0][:300].encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() else "\ufffd" for c in line)  # no orders to a terminal
