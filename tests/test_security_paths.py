@@ -46,6 +46,16 @@ def test_the_name_of_a_metric_is_that_of_a_file_in_its_folder(name: str, tmp_pat
         find_metrics([tmp_path / "one.py"])
 
 
+@pytest.mark.parametrize(
+    "change", [{"name": "../../evil"}, {"name": "x\0"}, {"title": "<b>\n\x1b[31m"}, {"family": ""}]
+)
+def test_a_metric_is_not_renamed_once_it_is_made(change: dict[str, str], tmp_path: Path) -> None:
+    head = "import dataclasses\n\nfrom suite.metrics import Run, metric\n\n"
+    (tmp_path / "one.py").write_text(f"{head}{ONE}\none = dataclasses.replace(one, **{change})\n")
+    with pytest.raises(BadInput, match=r"one\.py: "):
+        find_metrics([tmp_path / "one.py"])
+
+
 @pytest.mark.parametrize("name", ["../../secret", "..", "/etc/passwd", "values/../../secret", "x\0"])
 @pytest.mark.parametrize(("file", "key"), [("metrics.json", "name"), ("provenance.json", "task")])
 def test_results_are_read_from_their_folder_alone(name: str, file: str, key: str, tmp_path: Path) -> None:
@@ -56,6 +66,23 @@ def test_results_are_read_from_their_folder_alone(name: str, file: str, key: str
     path.write_text(json.dumps(content))
     (tmp_path / "results" / "a/grid/values/oracle.csv").rename(tmp_path / "results" / "secret.csv")
     with pytest.raises(BadInput, match=rf"{file}: .*{key}"):
+        read_results(tmp_path / "results")
+
+
+@pytest.mark.parametrize("link", ["values/oracle.csv", "values", "runs.csv", "provenance.json", "edge.csv"])
+def test_results_that_are_links_are_not_followed(link: str, tmp_path: Path) -> None:
+    """They would lead whoever makes a leaderboard of a pull request to files of his own."""
+    made_up(tmp_path / "results")
+    made_up(tmp_path / "elsewhere")
+    place, target = (tmp_path / name / "a/grid" / link for name in ("results", "elsewhere"))
+    if link == "edge.csv":
+        target.write_text("run_id,step,sharpness,edge_ratio\n")
+    elif link == "values":
+        place.rename(tmp_path / "moved")
+    else:
+        place.unlink()
+    place.symlink_to(target)
+    with pytest.raises(BadInput, match=f"{link}.*a link"):
         read_results(tmp_path / "results")
 
 

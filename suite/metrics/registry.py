@@ -139,10 +139,14 @@ def metric(
     return made
 
 
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= _LONGEST // 4
+
+
 def _name_of(measure: object) -> str:
     """The name of a function: it is a file's, too."""
     name = getattr(measure, "__name__", None)
-    if isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= _LONGEST // 4:
+    if _is_name(name):
         return str(name)
     raise BadInput(f"@metric: {_shown(measure if name is None else name)}: a function with a plain ASCII name is meant")
 
@@ -211,7 +215,7 @@ def metrics_of(origin: Origin) -> list[Metric]:
         module = importlib.import_module(origin)
     except (Exception, SystemExit) as error:
         raise BadInput(f"entry point of suite.metrics, {origin}: {first_line(error)}") from error
-    return [replace(one, origin=origin) for one in _defined(module)]
+    return [replace(one, origin=origin) for one in _unchanged(_defined(module), origin)]
 
 
 def _defined(module: ModuleType) -> list[Metric]:
@@ -236,6 +240,22 @@ def _from_file(path: Path) -> list[Metric]:
         raise BadInput(f"{path}: defines no metric; put `@metric(…)` of suite.metrics.registry before its function")
     if made := [one for one in found if not one.fingerprint]:
         raise BadInput(f"{path}: {_shown(made[0].name)} is not made by `@metric(…)`, which checks what is said of it")
+    return _unchanged(found, path)
+
+
+def _unchanged(found: list[Metric], where: Origin) -> list[Metric]:
+    """The same, if nothing was made of them since that `@metric` would not have made: their names are files' names.
+
+    Raises:
+        BadInput: a name or a text is another.
+    """
+    for one in found:
+        if not _is_name(one.name):
+            raise BadInput(f"{where}: {_shown(one.name)}: a function with a plain ASCII name is meant")
+        try:
+            _check(title=one.title, family=one.family, source=one.source)
+        except BadInput as error:
+            raise BadInput(f"{where}: {one.name}: {error}") from None
     return found
 
 

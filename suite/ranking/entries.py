@@ -152,11 +152,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def regular(path: Path) -> Path:
-    """The path of a file that comes to an end: no folder, pipe or device, and no link that leads nowhere.
+    """The path of a file that comes to an end: no folder, pipe or device, and no link, nor in a folder that is one.
 
     Raises:
         BadInput: it is none.
     """
+    if path.is_symlink() or path.parent.is_symlink():
+        raise BadInput(f"{path}: is a link, or in a folder that is one: results are files; publish the task again")
     if path.is_file():
         return path
     what = "is not a file" if path.exists() else "there is no such file"
