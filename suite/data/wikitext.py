@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -237,7 +238,8 @@ def _gpt2(texts: dict[str, bytes], folders: tuple[Path, ...], cache: Path) -> di
                 f"the tokenizers library gives {len(tokens[name])} GPT-2 tokens for WikiText-2's {name} split, "
                 f"known are {known}: install another version of tokenizers"
             )
-    _keep(path, tokens)
+    with contextlib.suppress(PermissionError):  # where the cache cannot be written they are made again each time
+        _keep(path, tokens)
     return tokens
 
 

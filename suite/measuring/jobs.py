@@ -31,7 +31,7 @@ from suite.spec.task import TaskSpec
 from suite.store import StoredProbe, StoredValue, read_checked
 from suite.training.evaluate import evaluate
 from suite.training.objective import sample_losses
-from suite.training.problem import Problem, Split, load_problem
+from suite.training.problem import Problem, Split, fetch, load_problem
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,16 @@ def _subject(point: Point, problem: Problem, place: Place) -> Subject:
 
 
 def metric_job(
-    wanted: tuple[Wanted, ...], origin: Origin, place: Place, memory: int | None, progress: Progress
+    wanted: tuple[Wanted, ...],
+    origin: Origin,
+    place: Place,
+    memory: int | None,
+    tasks: tuple[TaskSpec, ...],
+    progress: Progress,
 ) -> list[tuple[Any, ...]]:
     """The values wanted, each within `memory` bytes, of metrics of one origin; those of others are not imported here.
+
+    The data of `tasks` are those that further jobs of this process may read.
 
     A metric that raises is a row with the reason: `undefined` if it raised a plain ValueError, `failed` otherwise. Rows
     are the fields of `StoredValue`, for `suite.measuring.rows`: of a process of strangers nothing but data is read.
@@ -92,6 +99,7 @@ def metric_job(
     adopt()
     for want in wanted[:1]:
         _problem(want.point.task, place)  # to load the data is not the first metric's time
+    _fetch(tasks)
     confine(place.device)  # after that: to download needs more than to read
     metrics = _metrics(origin)
     progress(0, len(wanted))
@@ -227,6 +235,18 @@ def _state(point: Point, place: Place) -> tuple[Tensor, ...]:
         return ()
     parts = load(read_checked(point.state))
     return tuple(parts[str(number)].to(place.device) for number in range(len(parts)))
+
+
+_fetched: set[str] = set()
+
+
+def _fetch(tasks: tuple[TaskSpec, ...]) -> None:
+    """Once a process: once it is confined there is no use in it."""
+    for task in tasks:
+        key = task.data.model_dump_json()
+        if key not in _fetched:
+            _fetched.add(key)
+            fetch(task)
 
 
 _problems: dict[str, Problem] = {}

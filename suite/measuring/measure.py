@@ -123,12 +123,15 @@ class Laboratory:
                 executor.renew()
 
     def _jobs(self, plans: Sequence[Plan], metrics: dict[str, Metric], origin: Origin, share: int) -> Iterator[Job]:
+        tasks = tuple({p.task.data.model_dump_json(): p.task for p in plans}.values())
         for p in plans:
             limits = p.task.limits
             memory, seconds = _memory(p, share), self.metric_limit or limits.metric_seconds
             for points in self._points(p):
                 if wanted := tuple(self._wanted(points, metrics)):
-                    yield Job(p.task.name, metric_job, (wanted, origin, p.place, memory), seconds, _GRACE, plain=True)
+                    yield Job(
+                        p.task.name, metric_job, (wanted, origin, p.place, memory, tasks), seconds, _GRACE, plain=True
+                    )
 
     def _finish(self, jobs: list[Job], rounds: Rounds, executor: Executor) -> None:
         stage = "measure"

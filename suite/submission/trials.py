@@ -18,6 +18,7 @@ from torch import Tensor
 
 from suite.errors import BadInput, first_line
 from suite.executors import Job, LocalExecutor, Progress
+from suite.measuring.confinement import confine
 from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.metrics import Estimate, Metric, Run, find_metrics
 from suite.spec.base import DataSpec
@@ -184,6 +185,9 @@ def trial_job(
     progress: Progress,
 ) -> list[Outcome]:
     """Measure one metric once in each case, on a pickled record of its own."""
+    for case, _ in cases:
+        Place.of(case.device, case.dtype).prepare()  # a device is begun to be used before the process is confined
+    confine(torch.device(next((case.device for case, _ in cases if case.device != "cpu"), "cpu")))
     metric, outcomes = find_metrics(files)[name], []
     for number, (case, record) in enumerate(cases):
         progress(number + 1, len(cases) + 1)  # each has its own time

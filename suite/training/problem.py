@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from suite.data.base import Description
 from suite.data.folders import data_folders
+from suite.errors import BadInput
 from suite.models.flat import FlatModel, flat_model
 from suite.spec.base import DataSpec
 from suite.spec.task import TaskSpec
@@ -55,6 +57,16 @@ def load_problem(task: TaskSpec, device: torch.device, dtype: torch.dtype) -> Pr
     arrays = _arrays(task.data, with_test=False)
     train = _split(arrays.train, device, dtype)
     return Problem(flat_model(task.model, task.data.shape()), task.training.loss, train, arrays.description, dtype)
+
+
+def fetch(task: TaskSpec) -> None:
+    """Let the files of a task's data be on this machine, if they can be had: later this process may download nothing.
+
+    Where they cannot, who loads them says why.
+    """
+    if None in type(task.data).files(*data_folders()).values():
+        with contextlib.suppress(BadInput):
+            task.data.load(*data_folders())
 
 
 def load_test_split(task: TaskSpec, device: torch.device, dtype: torch.dtype) -> Split:
