@@ -31,6 +31,7 @@ def _rows(home: Path) -> Iterator[tuple[str, str, str]]:
         except PackageNotFoundError:
             yield package, "broken", "not installed: `make run` sets up .venv, or pip install -c constraints.txt -e ."
     yield _device()
+    yield _metrics()
     yield _store(home)
     yield from _data()
 
@@ -42,6 +43,15 @@ def _device() -> tuple[str, str, str]:
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         return "CUDA", "ok", names
     return "CUDA", "missing", f"no device: the suite runs on {os.cpu_count()} CPU cores"
+
+
+def _metrics() -> tuple[str, str, str]:
+    from suite.measuring.confinement import open_here
+
+    if found := open_here():
+        said = "; ".join(f"{what}: {why}" for what, why in found.items())
+        return "metrics' confinement", "missing", f"open to them: {said}; run strangers' in a box (docs/security.md)"
+    return "metrics' confinement", "ok", "measured without network, and without files and processes of others"
 
 
 def _store(home: Path) -> tuple[str, str, str]:

@@ -98,3 +98,14 @@ def test_a_folder_that_is_not_there_is_broken(folder: Path) -> None:
     state, note = said(folder)["SUITE_DATA_DIR"]
     assert state == "broken"
     assert str(folder) in note
+
+
+def test_what_metrics_are_not_kept_from_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def row() -> dict[str, str]:
+        return {row["what"]: row for row in diagnose(tmp_path)}["metrics' confinement"]
+
+    monkeypatch.setattr("suite.measuring.confinement.open_here", dict)
+    assert row()["state"] == "ok"
+    monkeypatch.setattr("suite.measuring.confinement.open_here", lambda: {"network": "no filters here"})
+    assert row()["state"] == "missing"
+    assert "network: no filters here" in row()["note"]
