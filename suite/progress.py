@@ -60,7 +60,8 @@ class Board:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._progress.stop()
         if self._status:
-            self._status.end("done" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed")
+            stopped = kind is not None and issubclass(kind, KeyboardInterrupt)  # SIGTERM is one too: suite.cli
+            self._status.end("done" if kind is None else "interrupted" if stopped else "failed")
 
     def follow(
         self,

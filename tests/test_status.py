@@ -12,6 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from suite import cli
+from suite.cli.app import Terminated
 from suite.errors import BadInput
 from suite.executors import Job, LocalExecutor, Progress
 from suite.progress import STATUS, Board, Standing, Status, read_status
@@ -43,7 +44,7 @@ def test_a_board_says_what_becomes_of_its_jobs(tmp_path: Path) -> None:
 
 
 def test_a_board_that_is_left_by_an_error_says_so(tmp_path: Path) -> None:
-    for error, end in ((ValueError, "failed"), (KeyboardInterrupt, "interrupted")):
+    for error, end in ((ValueError, "failed"), (KeyboardInterrupt, "interrupted"), (Terminated, "interrupted")):
         with pytest.raises(error), Board(Console(quiet=True), True, tmp_path / STATUS):
             raise error
         found = read_status(tmp_path / STATUS)
