@@ -47,11 +47,17 @@ class Stack:
 
     def key(self, environment: Environment) -> str:
         """The name of this unit of work."""
-        return digest("stack", environment.device, environment.dtype, [cell.work() for cell in self.cells])
+        return _stack_key(environment, [cell.work() for cell in self.cells])
 
     def run_ids(self, environment: Environment) -> tuple[str, ...]:
         """One run id per cell, in the order of `cells`."""
-        return tuple(digest("run", self.key(environment), cell.work()) for cell in self.cells)
+        works = [cell.work() for cell in self.cells]
+        key = _stack_key(environment, works)
+        return tuple(digest("run", key, work) for work in works)
+
+
+def _stack_key(environment: Environment, works: list[dict[str, Any]]) -> str:
+    return digest("stack", environment.device, environment.dtype, works)
 
 
 def digest(*parts: Any) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suite.spec.cells import Environment, cells, digest, spec_hash, stacks
+from suite.spec.cells import Cell, Environment, cells, digest, spec_hash, stacks
 from suite.spec.task import TaskSpec
 
 CPU = Environment("cpu", "float32")
@@ -78,6 +78,19 @@ def test_changed_work_has_other_run_ids(changes: dict[str, object]) -> None:
 def test_composition_of_a_stack_is_in_its_run_ids() -> None:
     fewer = task(grid={**task().grid, "training.optimizer.learning_rate": [0.1, 0.2]})
     assert not set(run_ids(fewer)) & set(run_ids(task()))
+
+
+def test_a_run_is_named_by_its_stack_and_its_own_work() -> None:
+    for stack in stacks(task()):
+        assert stack.run_ids(CPU) == tuple(digest("run", stack.key(CPU), cell.work()) for cell in stack.cells)
+
+
+def test_cells_are_read_once_for_all_names_of_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack of a thousand cells that were read a thousand times each would take minutes to be named."""
+    (stack, _), read, work = stacks(task()), list[Cell](), Cell.work
+    monkeypatch.setattr(Cell, "work", lambda cell: read.append(cell) or work(cell))
+    stack.run_ids(CPU)
+    assert read == list(stack.cells)
 
 
 def test_device_kind_and_dtype_are_in_the_run_id() -> None:
