@@ -1,0 +1,280 @@
+"""`kill -9` of the driver or of one of its workers at random moments of a small run, until it is done; what is left.
+
+What is in the store is looked at after each kill, row by row: seconds that something took are in its row, and the place
+of a row in its table too, so that what is done and recorded once more is another row, be its value the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from suite.progress import STATUS, read_status
+from tests.command import start, suite, workplace
+
+RUN = ("run", "tasks/tiny", "--quiet")
+HANGS = 900.0
+"""Seconds after which a run that nobody disturbs any more is taken for one that hangs."""
+SETTLED = {
+    "stacks": ("key", "TRUE"),
+    "runs": ("run_id", "TRUE"),
+    "checkpoints": ("run_id || ' ' || step", "TRUE"),
+    "probes": ("key", "status = 'ok'"),
+    "metric_values": ("key || ' ' || component", "status IN ('ok', 'undefined')"),
+}
+"""What is not to be done again: by table, its name, and which rows. A value that was lost with its worker is."""
+
+Rows = dict[tuple[str, str], tuple[Any, ...]]
+
+
+def settled(home: Path) -> Rows:
+    """What is recorded for good in a store, whoever writes there now."""
+    found: Rows = {}
+    where = f"{(home / 'store.db').absolute().as_uri()}?mode=ro"
+    with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(where, uri=True)) as db:
+        db.execute("BEGIN")  # all tables at one moment
+        for table, (name, which) in SETTLED.items():
+            for key, *row in db.execute(f"SELECT {name}, rowid, * FROM {table} WHERE {which}"):
+                found[table, str(key)] = tuple(row)
+    return found
+
+
+@dataclass
+class Seen:
+    """All that was ever recorded in a store, and what became of it."""
+
+    rows: Rows = field(default_factory=dict)
+    lost: set[tuple[str, str]] = field(default_factory=set)
+    again: set[tuple[str, str]] = field(default_factory=set)
+
+    def look(self, now: Rows) -> None:
+        """Compare with what was there before."""
+        self.lost |= self.rows.keys() - now.keys()
+        self.again |= {name for name, row in self.rows.items() if name in now and now[name] != row}
+        self.rows |= now
+
+
+@dataclass(frozen=True)
+class Calm:
+    """An undisturbed run: its seconds, what it recorded, and its files."""
+
+    seconds: float
+    rows: Rows
+    files: dict[str, bytes]
+
+    @classmethod
+    def of(cls, place: Path) -> Calm:
+        """Run it.
+
+        Raises:
+            RuntimeError: it fails.
+        """
+        begun = time.monotonic()
+        code, _, err = suite(place, *RUN)
+        if code:
+            raise RuntimeError(f"the undisturbed run ended with status {code}: {err}")
+        return cls(time.monotonic() - begun, settled(place / ".suite"), published(place))
+
+
+def published(place: Path) -> dict[str, bytes]:
+    """The leaderboard and all tables of results: everything that says nothing of when and for how long."""
+    reports = place / ".suite/reports"
+    files = [reports / "leaderboard.md", *sorted(reports.rglob("*.csv"))]
+    return {path.relative_to(reports).as_posix(): path.read_bytes() for path in files if path.is_file()}
+
+
+@dataclass
+class Tally:
+    """What was counted over all runs.
+
+    `failures`: what should not be, a line each.
+    """
+
+    killed: Counter[str] = field(default_factory=Counter)
+    phases: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    restarts: int = 0
+    values_of_killed_workers: int = 0
+    recorded: int = 0
+    values: int = 0
+    again: int = 0
+    lost: int = 0
+    identical: int = 0
+    files: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+def campaign(folder: Path, kills: int, seed: int, told: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
+    """So many kills; figures as plain data.
+
+    Args:
+        folder: an empty one; what the runs leave stays there.
+        kills: of drivers and workers together.
+        seed: of who is killed, and when.
+        told: hears what happens.
+    """
+    calm = Calm.of(workplace(folder / "calm"))
+    told(f"undisturbed: {calm.seconds:.0f} s, {len(calm.rows)} rows")
+    random, tally = Random(seed), Tally()
+    while (left := kills - tally.killed.total()) > 0:
+        place = workplace(folder / f"rough-{tally.runs}")
+        _until_done(place, left, calm, random, tally, told)
+        tally.runs += 1
+        told(f"run {tally.runs} done after {tally.killed.total()} kills; {'; '.join(tally.failures) or 'all well'}")
+    return _figures(kills, seed, calm, tally)
+
+
+def _until_done(
+    place: Path, most: int, calm: Calm, random: Random, tally: Tally, told: Callable[[str], object]
+) -> None:
+    """Start a run, and start it again, until it is done; kill at most so often."""
+    home, seen = place / ".suite", Seen()
+    process, kills = start(place, *RUN), 0
+    while True:
+        wait = random.uniform(0.02, 0.9) * calm.seconds
+        who = random.choice(("driver", "worker"))
+        if kills < most and _runs_for(process, wait):
+            who, phase = _kill(process, who, home, random)
+            if not who:
+                continue
+            kills += 1
+            tally.killed[who] += 1
+            tally.phases[phase] += 1
+            if who == "driver":
+                process.communicate()
+            seen.look(settled(home))
+            told(f"kill {tally.killed.total()}: {who}, {phase}, {len(seen.rows)} rows recorded")
+            if who == "worker":
+                continue
+        elif (code := _ended(process, tally)) == 0:
+            break
+        elif code is None:
+            return
+        tally.restarts += 1
+        process = start(place, *RUN)
+    seen.look(settled(home))
+    _judge(place, calm, seen, tally)
+
+
+def _runs_for(process: subprocess.Popen[str], seconds: float) -> bool:
+    """Whether it still runs after so long."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.poll() is None
+
+
+def _ended(process: subprocess.Popen[str], tally: Tally) -> int | None:
+    """How a run that was left to itself ended: 0; 1 where values were lost with their worker; None: wrongly."""
+    try:
+        _, err = process.communicate(timeout=HANGS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        tally.failures.append(f"a run had not ended after {HANGS:.0f} s")
+        return None
+    lines = err.splitlines()
+    if process.returncode == 1 and lines and all("its process died" in line for line in lines):
+        tally.values_of_killed_workers += sum(int(line.split(" × ")[0].rsplit(" ", 1)[-1]) for line in lines)
+        return 1
+    if process.returncode:
+        tally.failures.append(f"a run ended with status {process.returncode}: {err.strip()[-300:]}")
+        return None
+    return 0
+
+
+def _kill(process: subprocess.Popen[str], who: str, home: Path, random: Random) -> tuple[str, str]:
+    """Kill the driver, or a worker as soon as there is one; who it was, and what the run was at."""
+    while who == "worker" and process.poll() is None:
+        workers = sorted(workers_of(process.pid))
+        with contextlib.suppress(ProcessLookupError):
+            if workers:
+                phase = phase_of(home, process.pid)
+                os.kill(random.choice(workers), signal.SIGKILL)
+                return "worker", phase
+        time.sleep(0.05)
+    if who == "worker":  # none came any more
+        return "", ""
+    phase = phase_of(home, process.pid)
+    process.kill()
+    return "driver", phase
+
+
+def workers_of(driver: int) -> set[int]:
+    """The worker processes of a driver, whoever they are forks of."""
+    parents, words = dict[int, int](), dict[int, bytes]()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            process = int(entry.parent.name)
+            parents[process] = int(entry.read_text().rpartition(")")[2].split()[1])
+            words[process] = entry.with_name("cmdline").read_bytes()
+    own = {process for process, parent in parents.items() if parent == driver and process in words}
+    servers = {process for process in own if b"forkserver" in words[process]}
+    spawned = {process for process in own if b"spawn_main" in words[process]}
+    return spawned | {process for process, parent in parents.items() if parent in servers}
+
+
+def phase_of(home: Path, driver: int) -> str:
+    """What a run is at, by its own word (`suite status`)."""
+    said = read_status(home / STATUS)
+    if said is None or said.process != driver:
+        return "start"
+    if said.end is not None:
+        return "ranking and report"
+    at = [one.title.split()[0] for one in said.work if one.finished + one.failed < one.total]
+    return at[-1] if at else "between stages"
+
+
+def _judge(place: Path, calm: Calm, seen: Seen, tally: Tally) -> None:
+    """Compare a run that is done with the undisturbed one."""
+    found = published(place)
+    different = sorted(name for name in calm.files | found if calm.files.get(name) != found.get(name))
+    code, out, err = suite(place, "verify")
+    tally.recorded += len(seen.rows)
+    tally.values += sum(table == "metric_values" for table, _ in seen.rows)
+    tally.again += len(seen.again)
+    tally.lost += len(seen.lost) + len(calm.rows.keys() - seen.rows.keys())
+    tally.files += len(found)
+    tally.identical += "leaderboard.md" not in different
+    tally.failures += [f"{place.name}: {name} is another" for name in different]
+    tally.failures += [f"{place.name}: done again: {' '.join(name)}" for name in sorted(seen.again)]
+    tally.failures += [f"{place.name}: lost: {' '.join(name)}" for name in sorted(seen.lost)]
+    if code:
+        tally.failures.append(f"{place.name}: suite verify: {out}{err}")
+
+
+def _figures(kills: int, seed: int, calm: Calm, tally: Tally) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "kills": tally.killed.total(),
+        "killed": dict(sorted(tally.killed.items())),
+        "phases": dict(sorted(tally.phases.items())),
+        "runs": tally.runs,
+        "restarts": tally.restarts,
+        "undisturbed_seconds": round(calm.seconds, 1),
+        "rows_of_a_run": len(calm.rows),
+        "rows_recorded": tally.recorded,
+        "values_recorded": tally.values,
+        "done_again": tally.again,
+        "lost": tally.lost,
+        "values_of_killed_workers": tally.values_of_killed_workers,
+        "identical_leaderboards": tally.identical,
+        "compared_files": tally.files,
+        "temporary_folders_left": len([*Path(tempfile.gettempdir()).glob("suite-workers-*")]),
+        "failures": tally.failures,
+    }
+
+
+def take(folder: Path, seed: int, told: Callable[[str], object]) -> dict[str, Any]:
+    """The section."""
+    return campaign(folder, 50, seed, told)

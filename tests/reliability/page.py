@@ -1,0 +1,7 @@
+"""tmp"""
+
+from pathlib import Path
+
+
+def write() -> Path:
+    return Path("none")
