@@ -151,8 +151,6 @@ def _until_done(
             kills += 1
             tally.killed[who] += 1
             tally.phases[phase] += 1
-            if who == "driver":
-                process.communicate()
             seen.look(settled(home))
             told(f"kill {tally.killed.total()}: {who}, {phase}, {len(seen.rows)} rows recorded")
             if who == "worker":
@@ -161,6 +159,8 @@ def _until_done(
             break
         elif code is None:
             return
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()  # at once: workers of a killed driver may still be there
         tally.restarts += 1
         process = start(place, *RUN)
     seen.look(settled(home))
@@ -207,7 +207,7 @@ def _kill(process: subprocess.Popen[str], who: str, home: Path, random: Random) 
         return "", ""
     phase = phase_of(home, process.pid)
     process.kill()
-    return "driver", phase
+    return ("driver", phase) if process.wait() == -signal.SIGKILL else ("", "")  # it had just ended
 
 
 def workers_of(driver: int) -> set[int]:
