@@ -19,7 +19,7 @@ from suite.estimating.needs import needed_memory, needed_seconds
 from suite.executors import Executor, Needs
 from suite.executors.engine import HERE, Engine
 from suite.measuring.measure import Laboratory, Plan, plan
-from suite.measuring.place import WORKER_VARIABLES, Place
+from suite.measuring.place import WORKER_MODULES, WORKER_VARIABLES, Place
 from suite.measuring.saved import Budget, SpectrumReport, from_python, from_task, measure_saved
 from suite.metrics import Metric, find_metrics
 from suite.metrics.registry import COSTS
@@ -94,6 +94,7 @@ class Options:
             self.home,
             lambda: workers_here(self.device),
             lambda: self._needs([p.task for p in plans], training),
+            WORKER_MODULES,
         )
 
     def _needs(self, tasks: Sequence[TaskSpec], training: bool) -> Needs:

@@ -65,6 +65,7 @@ class Engine:
         folder: Path,
         devices: Callable[[], tuple[int, Sequence[str]]],
         needs: Callable[[], Needs],
+        preload: Sequence[str] = (),
     ) -> Executor:
         """Workers of this engine.
 
@@ -74,6 +75,7 @@ class Engine:
             folder: of the store, in which Slurm's jobs find theirs and leave what they made.
             devices: of this machine: how many workers it has by itself, and the GPUs they are dealt out to.
             needs: of a worker elsewhere.
+            preload: modules that every job needs.
 
         Raises:
             BadInput: the engine is not installed, or not to be had here.
@@ -83,7 +85,7 @@ class Engine:
         if self.kind == "slurm":
             return SlurmExecutor(folder / "slurm", workers, environment, needs(), dict(self.sbatch))
         usual, seats = devices()
-        return LocalExecutor(workers or usual, environment, seats)
+        return LocalExecutor(workers or usual, environment, seats, preload)
 
 
 HERE = Engine()

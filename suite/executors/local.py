@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
 import queue
-import signal
 import tempfile
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
 from suite.errors import first_line
+from suite.executors import begin
 from suite.executors.job import UNUSABLE_DEVICE, UNUSABLE_PROCESS, Job, Outcome
 from suite.executors.orphans import Orphans
-from suite.executors.plain import PlainContext, loads
+from suite.executors.plain import loads
 
 _LOOK_SECONDS = 0.2
 _STARTED = 1e-9
@@ -43,14 +40,22 @@ class LocalExecutor:
         environment: variables set in the workers before they import anything (the number of threads, for one).
         devices: the CUDA devices that workers are dealt out to, as CUDA_VISIBLE_DEVICES names them: each sees one, as
             its device 0. None: all see what this process sees.
+        preload: modules that a process of their own imports once, of which all workers are then forks: they begin in
+            no time (on Linux). Nothing but imports happens in it: what a worker did is in no other.
     """
 
     memory: int | None = None
 
-    def __init__(self, workers: int, environment: Mapping[str, str] | None = None, devices: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        workers: int,
+        environment: Mapping[str, str] | None = None,
+        devices: Sequence[str] = (),
+        preload: Sequence[str] = (),
+    ) -> None:
         self.workers = max(1, workers)
         self._seats = tuple(devices[number % len(devices)] for number in range(self.workers)) if devices else ()
-        self._context = PlainContext()
+        self._context = begin.context(preload, environment or {})
         self._folder = tempfile.TemporaryDirectory(prefix="suite-workers-")
         self._environment = {**(environment or {}), "TMPDIR": self._folder.name}
         # lock-free on purpose: a worker killed while it reports must not leave a lock behind
@@ -143,7 +148,7 @@ class LocalExecutor:
             max_workers=self.workers,
             context=self._context,
             initializer=_prepare,
-            initargs=(os.getpid(), self._fractions, self._processes, self._environment, self._seats),
+            initargs=(self._fractions, self._processes, {**begin.kept(), **self._environment}, self._seats),
         )
 
 
@@ -236,41 +241,11 @@ _fractions: Any = None
 _processes: Any = None
 
 
-def _prepare(parent: int, fractions: Any, processes: Any, environment: dict[str, str], seats: tuple[str, ...]) -> None:
-    """In a new worker: leave Ctrl-C to the driver, do not outlive it, and begin a session that tells what it leaves.
-
-    Slurm sends SIGUSR2 to every process of a job that it preempts: that is for the driver, too.
-    """
+def _prepare(fractions: Any, processes: Any, environment: dict[str, str], seats: tuple[str, ...]) -> None:
+    """In a new worker."""
     global _fractions, _processes  # one pair per worker process, set once at its start
     _fractions, _processes = fractions, processes
-    os.environ.update(environment)
-    tempfile.tempdir = environment["TMPDIR"]  # said outright: where that is gone, Python would choose another
-    if seats:
-        os.environ["CUDA_VISIBLE_DEVICES"] = _seat(Path(environment["TMPDIR"]), seats)
-    for number in (signal.SIGINT, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    os.setsid()
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-
-
-def _seat(folder: Path, seats: tuple[str, ...]) -> str:
-    """Take the first free one: its lock is this process's until it ends, however it ends."""
-    while True:
-        for number, device in enumerate(seats):
-            held = os.open(folder / f"seat-{number}", os.O_CREAT | os.O_RDWR, 0o600)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(held)
-            else:
-                return device
-        time.sleep(0.05)  # the one before is still dying
-
-
-def _die_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    begin.worker(environment, seats)
 
 
 def _call(slot: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bytes, float, str | None]:

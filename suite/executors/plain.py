@@ -11,7 +11,7 @@ import io
 import os
 import pickle
 from multiprocessing.connection import Connection, reduce_connection  # type: ignore[attr-defined]
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import BaseContext, ForkServerContext, SpawnContext
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -31,8 +31,8 @@ def loads(content: bytes) -> Any:
     return _Unpickler(content, set()).load()
 
 
-class PlainContext(SpawnContext):
-    """Starts processes as `spawn` does; through its pipes this process reads pebble's messages alone."""
+class _Plain(BaseContext):
+    """Through its pipes this process reads pebble's messages alone."""
 
     def Pipe(self, duplex: bool = True) -> tuple[Any, Any]:  # noqa: N802 - as it is called there
         """Two ends; one that is sent to another process is an ordinary one there."""
@@ -40,6 +40,14 @@ class PlainContext(SpawnContext):
         guarded = _Guarded(os.dup(reader.fileno()), readable=reader.readable, writable=reader.writable)
         reader.close()
         return guarded, writer
+
+
+class PlainSpawn(_Plain, SpawnContext):
+    """Starts processes as `spawn` does."""
+
+
+class PlainForks(_Plain, ForkServerContext):
+    """Starts processes as `forkserver` does."""
 
 
 class _Guarded(Connection):

@@ -28,24 +28,12 @@ import numpy as np
 import torch
 
 from suite.executors import UNUSABLE_PROCESS, children
+from suite.executors.begin import computes
 from suite.measuring import network
 
 _PROCESS = Path("/proc/self")
 _HIDDEN = ("SUITE_DATA_DIR", "SUITE_HOME", "OLDPWD")
 _DEATH_SIGNAL, _SUBREAPER = 1, 36  # of prctl(2)
-
-_KEPT = {
-    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TERM", "PWD", "TMPDIR", "TEMP", "TMP"),
-    *("LD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "XDG_CACHE_HOME", "MPLCONFIGDIR"),
-    *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
-    *_HIDDEN,
-}
-_KEPT_PREFIXES = (
-    *("LC_", "PYTHON", "TORCH_", "PYTORCH_", "CUDA_", "CUBLAS_", "CUDNN_", "NCCL_"),
-    *("OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "GOMP_", "KMP_", "BLIS_", "VECLIB_"),
-    *("COVERAGE_", "COV_CORE_", "PYTEST_"),
-)
-"""What a worker that measures metrics keeps of its environment; `_HIDDEN` (it loads training sets) not inside them."""
 
 
 @dataclass
@@ -269,17 +257,13 @@ def forget_environment() -> None:
 
     They go from `os.environ`, from what Python and C keep of it, and on Linux from what /proc/self/environ shows.
     """
-    kept = {name: os.environ[name] for name in os.environ if _keeps(name)}
+    kept = {name: os.environ[name] for name in os.environ if computes(name)}
     os.environ.clear()
     os.environ.update(kept)
     for name in [one for one in _environ_at_start() if os.fsdecode(one) not in kept]:
         del _environ_at_start()[name]
     if sys.platform == "linux":
         _blank({os.fsencode(name) for name in kept} - {os.fsencode(name) for name in _HIDDEN})
-
-
-def _keeps(name: str) -> bool:
-    return name in _KEPT or name.startswith(_KEPT_PREFIXES)
 
 
 def _environ_at_start() -> dict[Any, Any]:

@@ -18,6 +18,9 @@ WORKER_VARIABLES = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 
+WORKER_MODULES = ("suite.measuring.jobs", "suite.measuring.train")
+"""What workers have imported as they begin."""
+
 
 @dataclass(frozen=True)
 class Place:

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from suite.errors import BadInput, first_line
 from suite.executors import Job, LocalExecutor, Progress
 from suite.measuring.confinement import confine
-from suite.measuring.place import WORKER_VARIABLES, Place
+from suite.measuring.place import WORKER_MODULES, WORKER_VARIABLES, Place
 from suite.metrics import Estimate, Metric, Run, find_metrics
 from suite.spec.base import DataSpec
 from suite.spec.task import TaskSpec
@@ -87,6 +88,8 @@ class Outcome:
     seconds: float = 0.0
 
 
+_OUTCOMES = TypeAdapter(list[Outcome])
+
 PLAIN = Case("cpu", "float64")
 SINGLE = Case("cpu", "float32")
 OTHER = Case("cpu", "float64", other_test_data=True)
@@ -111,7 +114,7 @@ def try_metrics(metrics: Mapping[str, Metric], files: tuple[Path, ...], limit: f
     jobs = [
         Job("trial", train_job, (one, other)) for one in dict.fromkeys(networks.values()) for other in (False, True)
     ]
-    with LocalExecutor(1, WORKER_VARIABLES) as trainer:
+    with LocalExecutor(1, WORKER_VARIABLES, preload=WORKER_MODULES) as trainer:
         outcomes = list(trainer.map(jobs))
     if failed := [o.reason for o in outcomes if o.status != "ok"]:
         lost = Outcome(reason=f"the trial network could not be trained: {failed[0]}")
@@ -150,16 +153,35 @@ def _outcomes(
     """Every metric in every case, one after the other in one fresh process (in a new one after one that died)."""
     allowed = max(limit, _LEAST_LIMIT)
     jobs = [
-        Job("trial", trial_job, (name, files, network, _with_records(cases, network, records), seed), allowed)
+        Job(
+            "trial",
+            trial_job,
+            (name, files, network, _with_records(cases, network, records), seed),
+            allowed,
+            plain=True,
+        )
         for name, network in networks.items()
     ]
     found = {}
-    with LocalExecutor(1, WORKER_VARIABLES) as executor:
+    with LocalExecutor(1, WORKER_VARIABLES, preload=WORKER_MODULES) as executor:
         for o in executor.map(jobs):
-            lost = [Outcome(reason=f"{o.status}: {o.reason}")] * len(cases)
-            for case, outcome in zip(cases, o.result if o.status == "ok" else lost, strict=True):
+            came = read_outcomes(o.result, len(cases)) if o.status == "ok" else f"{o.status}: {o.reason}"
+            for case, outcome in zip(cases, _lost(came, cases) if isinstance(came, str) else came, strict=True):
                 found[o.job.arguments[0], case] = outcome
     return found
+
+
+def _lost(reason: str, cases: tuple[Case, ...]) -> list[Outcome]:
+    return [Outcome(reason=reason)] * len(cases)
+
+
+def read_outcomes(sent: object, count: int) -> list[Outcome] | str:
+    """The outcomes that a process sent in which a stranger's code ran, or what is wrong with them."""
+    try:
+        outcomes = _OUTCOMES.validate_json(sent, strict=True) if isinstance(sent, str) else []
+    except ValidationError as error:
+        return f"failed: its process sent what is no outcome of a trial: {error.errors()[0]['msg']}"
+    return outcomes if len(outcomes) == count else "failed: its process sent what are no outcomes of its trials"
 
 
 def _with_records(cases: tuple[Case, ...], network: Network, records: _Records) -> tuple[tuple[Case, bytes], ...]:
@@ -183,8 +205,8 @@ def trial_job(
     cases: tuple[tuple[Case, bytes], ...],
     seed: int,
     progress: Progress,
-) -> list[Outcome]:
-    """Measure one metric once in each case, on a pickled record of its own."""
+) -> str:
+    """Measure one metric once in each case, on a pickled record of its own; the outcomes as JSON."""
     for case, _ in cases:
         Place.of(case.device, case.dtype).prepare()  # a device is begun to be used before the process is confined
     confine(torch.device(next((case.device for case, _ in cases if case.device != "cpu"), "cpu")))
@@ -192,7 +214,7 @@ def trial_job(
     for number, (case, record) in enumerate(cases):
         progress(number + 1, len(cases) + 1)  # each has its own time
         outcomes.append(_tried(metric, network, case, pickle.loads(record), seed))  # noqa: S301 - from our own worker
-    return outcomes
+    return _OUTCOMES.dump_json(outcomes).decode()
 
 
 def _tried(metric: Metric, network: Network, case: Case, record: RunRecord, seed: int) -> Outcome:

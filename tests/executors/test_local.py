@@ -18,6 +18,7 @@ import torch
 
 from suite.executors import Job, LocalExecutor, Outcome, Progress
 from suite.measuring.place import Place
+from tests.executors import born
 
 
 def double(x: int, progress: Progress) -> int:
@@ -139,9 +140,12 @@ def half_way(progress: Progress) -> None:
     time.sleep(1)
 
 
-@pytest.fixture(scope="module")
-def executor() -> Iterator[LocalExecutor]:
-    with LocalExecutor(2, {"OMP_NUM_THREADS": "1"}) as made:
+BEGUN = pytest.mark.parametrize("preload", [(), ("torch",)], ids=["spawned", "forked"])
+
+
+@pytest.fixture(scope="module", params=[(), ("torch",)], ids=["spawned", "forked"])
+def executor(request: pytest.FixtureRequest) -> Iterator[LocalExecutor]:
+    with LocalExecutor(2, {"OMP_NUM_THREADS": "1"}, preload=request.param) as made:
         yield made
 
 
@@ -213,8 +217,9 @@ def test_grace_is_for_what_comes_before_the_first_report(executor: LocalExecutor
     assert outcome.fraction < 0.01
 
 
-def test_renewed_workers_are_other_processes_and_no_file_of_theirs_is_left() -> None:
-    with LocalExecutor(1) as executor:
+@BEGUN
+def test_renewed_workers_are_other_processes_and_no_file_of_theirs_is_left(preload: tuple[str, ...]) -> None:
+    with LocalExecutor(1, preload=preload) as executor:
         first, folder = one(executor, Job("g", whereabouts, ())).result
         executor.renew()
         second, same = one(executor, Job("g", whereabouts, ())).result
@@ -255,11 +260,58 @@ def test_progress_arrives_while_a_job_runs(executor: LocalExecutor) -> None:
     assert 0.5 in seen
 
 
-def test_workers_do_not_outlive_a_killed_driver() -> None:
+def surroundings(progress: Progress) -> tuple[dict[str, str], str]:
+    shown = Path("/proc/self/environ")
+    return dict(os.environ), shown.read_text() if shown.exists() else ""
+
+
+@BEGUN
+def test_workers_are_told_no_secrets_and_what_changed_since(
+    preload: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "hush")
+    monkeypatch.setenv("SUITE_DATA_DIR", "there")
+    monkeypatch.setenv("https_proxy", "a.proxy")
+    with LocalExecutor(1, {"OWN": "so"}, preload=preload) as executor:
+        told, shown = one(executor, Job("g", surroundings, ())).result
+    assert (told["SUITE_DATA_DIR"], told["https_proxy"], told["OWN"]) == ("there", "a.proxy", "so")
+    assert "hush" not in repr(told)
+    assert not preload or "hush" not in shown, "of a spawned process the kernel shows all that it was begun with"
+
+
+def test_forks_share_what_was_imported_and_nothing_of_this_folder(tmp_path: Path) -> None:
+    (tmp_path / "here" / "tests").mkdir(parents=True)
+    (tmp_path / "here" / "tests" / "__init__.py").write_text("raise ImportError('where one happens to be')")
     script = """
         from suite.executors import Job, LocalExecutor
+        from tests.executors.test_local import is_a_fork
+        if __name__ == "__main__":
+            with LocalExecutor(1, preload=("tests.executors.born",)) as executor:
+                print(*[o.result for o in executor.map([Job("g", is_a_fork, ())])])
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    told = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        check=False,
+        cwd=tmp_path / "here",
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert told.stderr == ""
+    assert told.stdout == "True\n"
+
+
+def is_a_fork(progress: Progress) -> bool:
+    return os.getpid() != born.PROCESS
+
+
+@BEGUN
+def test_workers_do_not_outlive_a_killed_driver(preload: tuple[str, ...]) -> None:
+    script = f"""
+        from suite.executors import Job, LocalExecutor
         from tests.executors.test_local import say_and_sleep
-        with LocalExecutor(1) as executor:
+        with LocalExecutor(1, preload={preload}) as executor:
             list(executor.map([Job("g", say_and_sleep, ())]))
     """
     driver = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
@@ -276,11 +328,14 @@ def test_workers_do_not_outlive_a_killed_driver() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are init's")
 @pytest.mark.parametrize("status", ["timeout", "died", "ok"])
-def test_what_a_worker_left_behind_ends_with_it_and_nothing_else_does(tmp_path: Path, status: str) -> None:
+@BEGUN
+def test_what_a_worker_left_behind_ends_with_it_and_nothing_else_does(
+    tmp_path: Path, status: str, preload: tuple[str, ...]
+) -> None:
     note = tmp_path / "note"
     function = {"timeout": hang_beside_others, "died": die_beside_others, "ok": return_beside_others}[status]
     earlier = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    with LocalExecutor(2) as executor:
+    with LocalExecutor(2, preload=preload) as executor:
         mine = subprocess.Popen(["sleep", "60"])
         assert one(executor, Job("g", function, (str(note),), limit=1.0)).status == status
         if status == "ok":
@@ -323,8 +378,9 @@ def seen_devices(progress: Progress) -> str:
     return os.environ["CUDA_VISIBLE_DEVICES"]
 
 
-def test_each_worker_sees_a_device_of_its_own_and_the_next_in_its_place_too() -> None:
-    with LocalExecutor(2, devices=("3", "GPU-7")) as executor:
+@BEGUN
+def test_each_worker_sees_a_device_of_its_own_and_the_next_in_its_place_too(preload: tuple[str, ...]) -> None:
+    with LocalExecutor(2, devices=("3", "GPU-7"), preload=preload) as executor:
         first = [o.result for o in executor.map([Job("g", seen_devices, ())] * 4)]
         assert set(first) == {"3", "GPU-7"}
         killed = [o.status for o in executor.map([Job("g", die, ())] * 2)]

@@ -23,6 +23,7 @@ from suite.submission.trials import (
     Network,
     Outcome,
     Tried,
+    read_outcomes,
     state_of,
     train_job,
     trial_job,
@@ -133,10 +134,22 @@ def tried_here(file: Path) -> dict[str, Tried]:
         if network not in records:
             records[network] = (train_job(network, False, silent), train_job(network, True, silent))
         plain, other = records[network]
-        first = trial_job(name, (file,), network, ((PLAIN, plain), (SINGLE, plain)), 1, silent)
-        second = trial_job(name, (file,), network, ((OTHER, other), (PLAIN, plain)), 2, silent)
+        sent = trial_job(name, (file,), network, ((PLAIN, plain), (SINGLE, plain)), 1, silent)
+        again = trial_job(name, (file,), network, ((OTHER, other), (PLAIN, plain)), 2, silent)
+        first, second = read_outcomes(sent, 2), read_outcomes(again, 2)
+        assert not isinstance(first, str)
+        assert not isinstance(second, str)
         made[name] = Tried(first[0], second[1], second[0], first[1], None, True)
     return made
+
+
+def test_what_is_sent_is_read_as_outcomes_and_nothing_else() -> None:
+    good = '{"values": [["", 1.5, null]], "reason": "", "undefined": false, "changed": [], "read": 0, "seconds": 0.1}'
+    found = read_outcomes(f"[{good}]", 1)
+    assert not isinstance(found, str)
+    assert found[0].values == (("", 1.5, None),)
+    for sent in (f"[{good}]" * 2, f"[{good}, {good}]", good, f"[{good}]".replace("1.5", '"a"'), b"", ["a"], "[]"):
+        assert isinstance(read_outcomes(sent, 1), str), sent
 
 
 @pytest.mark.parametrize(
