@@ -249,6 +249,7 @@ def definition(metric: Metric) -> str:
 def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, Any]:
     task, measured = plan.task, measured_values(plan, store, metrics)
     stacks = [store.provenance(stack.key(plan.environment)) for stack in plan.stacks]
+    _check_data(plan, [noted for _, noted in stacks])
     return {
         "task": task.name,
         "title": task.title,
@@ -273,6 +274,25 @@ def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[st
         "metric_costs": metric_costs(measured),
         "probe_notes": _probe_notes(plan, store, metrics),
     }
+
+
+def _check_data(plan: Plan, noted: list[dict[str, Any]]) -> None:
+    """What stacks of one source were trained on is the same: no table holds networks that learned different things.
+
+    Raises:
+        BadInput: a file was replaced while the task was trained.
+    """
+    sources: dict[str, set[str]] = {}
+    for stack, one in zip(plan.stacks, noted, strict=True):
+        if checksum := one.get("data", {}).get("checksum"):
+            sources.setdefault(stack.cells[0].task.data.model_dump_json(), set()).add(checksum)
+    for found in sources.values():
+        if len(found) > 1:
+            words = " and ".join(f"{checksum[:12]}…" for checksum in sorted(found))
+            raise BadInput(
+                f"{plan.task.name}: its networks were trained on different data, of checksums {words}: "
+                "`suite verify` with the task file says which, and what to do"
+            )
 
 
 def _versions(noted: list[dict[str, Any]]) -> dict[str, str | None]:

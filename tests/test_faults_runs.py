@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from suite.data.digits import Digits
 from suite.store import Store
-from tests.command import start, suite, workplace
+from tests.command import install, start, suite, workplace
 from tests.mounts import tmpfs
 from tests.test_pipeline import stacks, values
 
@@ -262,3 +263,49 @@ def test_a_data_file_that_is_replaced_midway(data_dir: Path, tmp_path: Path, mon
     (tmp_path / "kept").replace(file)
     code, _, err = suite(tmp_path, "measure", "images.yaml", "--quiet")
     assert code == 0, err
+
+
+INKED = '''\
+"""A data source that holds its file against nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from suite.data.digits import Digits
+
+
+class Inked(Digits):
+    """Digits, split as a file says."""
+
+    kind: Literal["inked"] = "inked"
+
+    def load(self, folders: tuple[Path, ...], cache: Path):
+        """The images."""
+        return Digits(split_seed=int((folders[0] / "ink").read_text())).load(folders, cache)
+'''
+
+
+def test_a_data_file_without_a_published_checksum_that_is_replaced_midway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a stack was trained on is noted: nothing else is measured in its name."""
+    monkeypatch.setenv("PYTHONPATH", str(install(tmp_path / "site", "suite.data", INKED)), prepend=os.pathsep)
+    monkeypatch.setenv("SUITE_DATA_DIR", str(tmp_path))
+    (tmp_path / "images.yaml").write_text(IMAGES.replace("{kind: mnist, train_limit: 64}", "{kind: inked}"))
+    file = tmp_path / "ink"
+    file.write_text("1")
+    code, _, err = suite(tmp_path, "train", "images.yaml", "--quiet")
+    assert code == 0, err
+    file.write_text("2")
+    code, _, err = suite(tmp_path, "measure", "images.yaml", "--quiet")
+    assert code == 1
+    trained, now = (Digits(split_seed=n).load((), tmp_path).description.checksum[:12] for n in (1, 2))
+    said = f"was trained on data of checksum {trained}…, its source now gives {now}…: put those data back, or train on"
+    assert [line for line in err.splitlines() if not (line.startswith("images: ") and said in line)] == []
+    assert {row["status"] for row in values(tmp_path, "weight_norm", "images")} == {"failed"}
+    file.write_text("1")
+    code, _, err = suite(tmp_path, "measure", "images.yaml", "--quiet")
+    assert code == 0, err
+    assert {row["status"] for row in values(tmp_path, "weight_norm", "images")} == {"ok"}

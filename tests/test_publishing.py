@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from suite.errors import BadInput
 from suite.measuring.measure import Plan, plan
 from suite.measuring.place import Place
 from suite.measuring.probes import probe_key
@@ -21,22 +25,27 @@ TRAINED, LONE, SHARED = 3.0, 0.5, 2.25
 """Seconds of a stack, of a probe with one name, of one with two: powers of two, whose sums are exact."""
 
 
-def _plan(batch_size: int | str) -> Plan:
+def _plan(batch_size: int | str, grid: dict[str, Any] | None = None) -> Plan:
     dense = {"kind": "dense", "minibatches": 1}
-    spec: dict[str, Any] = yaml.safe_load(TINY) | {"grid": {"seed": [0, 1]}}
+    spec: dict[str, Any] = yaml.safe_load(TINY) | {"grid": {"seed": [0, 1], **(grid or {})}}
     spec["training"]["batch_size"] = batch_size
     spec["probes"] = {"spectrum": dense, "whole": dense | {"batch_size": "full"}, "gradients": None}
     return plan(TaskSpec.model_validate(spec), Place.of("cpu", "float32"))
 
 
-def _published(home: Path, made: Plan, seconds: dict[str, float]) -> dict[str, float]:
-    """What is written of the seconds where both probes of each run failed after so many."""
+def _published(
+    home: Path, made: Plan, seconds: dict[str, float], checksums: Iterable[str] = itertools.repeat("aa")
+) -> dict[str, float]:
+    """What is written of the seconds where both probes of each run failed after so many.
+
+    The stacks were trained on data of these checksums.
+    """
     with Store(home, writing=True) as store:
-        for stack in made.stacks:
+        for stack, checksum in zip(made.stacks, checksums, strict=False):
             point = StoredCheckpoint(9, b"weights", 0.1, 1.0, 0.2, 0.9)
             ids = stack.run_ids(made.environment)
             runs = [StoredRun(run_id, "finished", 296, b"initial", b"curve", (point,)) for run_id in ids]
-            noted = {"data": {}, "device_name": "x", "versions": {}}
+            noted = {"data": {"checksum": checksum}, "device_name": "x", "versions": {}}
             store.record_stack(stack.key(made.environment), runs, TRAINED, noted)
         for cell, run_id in made.runs():
             for name, took in seconds.items():
@@ -59,3 +68,14 @@ def test_probes_that_differ_are_both_counted(tmp_path: Path) -> None:
     found = _published(tmp_path, _plan(32), {"spectrum": SHARED, "whole": LONE})
     assert found["probes"] == 2 * (SHARED + LONE)
     assert (found["probe spectrum"], found["probe whole"]) == (2 * SHARED, 2 * LONE)
+
+
+def test_networks_that_were_trained_on_different_data_are_in_no_table(tmp_path: Path) -> None:
+    """A file was replaced between two stacks, and back or not: each was measured on what it was trained on."""
+    made, took = _plan("full", {"training.epochs": [1, 2]}), {"spectrum": LONE}
+    with pytest.raises(BadInput, match=r"^tiny/digits: .* of checksums aa… and bb…: `suite verify` with the task file"):
+        _published(tmp_path / "one", made, took, ["bb", "aa"])
+    assert not (tmp_path / "one/results/tiny/digits").exists()
+    assert _published(tmp_path / "two", made, took, ["bb", "bb"])
+    sources = _plan("full", {"data.split_seed": [1, 2]})
+    assert _published(tmp_path / "three", sources, took, ["bb", "aa"])

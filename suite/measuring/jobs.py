@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from suite.errors import first_line
+from suite.errors import BadInput, first_line
 from suite.executors import Progress
 from suite.measuring.confinement import confine
 from suite.measuring.isolation import Taken, adopt, isolated
@@ -36,7 +36,10 @@ from suite.training.problem import Problem, Split, fetch, load_problem
 
 @dataclass(frozen=True)
 class Point:
-    """One checkpoint of a run as a worker is told of it: files, not tensors."""
+    """One checkpoint of a run as a worker is told of it: files, not tensors.
+
+    `data` is the checksum of the data that the run was trained on, None where that was not noted.
+    """
 
     task: TaskSpec
     run_id: str
@@ -46,6 +49,7 @@ class Point:
     initial: Path
     curve: Path
     state: Path | None = None
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def probe_job(key: str, name: str, point: Point, place: Place, progress: Progres
     """One probe of a checkpoint."""
     place.prepare()
     start = time.perf_counter()
-    probe, problem = find_probes()[name], _problem(point.task, place)
+    probe, problem = find_probes()[name], _problem_at(point, place)
 
     def stored(content: bytes | None, status: str, reason: str) -> StoredProbe:
         return StoredProbe(key, name, point.run_id, point.step, content, status, reason, time.perf_counter() - start)
@@ -98,7 +102,7 @@ def metric_job(
     place.prepare()
     adopt()
     for want in wanted[:1]:
-        _problem(want.point.task, place)  # to load the data is not the first metric's time
+        _problem_at(want.point, place)  # to load the data is not the first metric's time
     _fetch(tasks)
     confine(place.device)  # after that: to download needs more than to read
     metrics = _metrics(origin)
@@ -193,7 +197,7 @@ def _versions() -> str:
 def _run(want: Wanted, place: Place) -> Run:
     """What a metric is given: copies of its own of everything it could change."""
     point = want.point
-    kept = _problem(point.task, place)
+    kept = _problem_at(point, place)
     train = Split(kept.train.inputs.clone(), kept.train.targets.clone())
     problem = replace(kept, train=train, model=replace(kept.model, module=copy.deepcopy(kept.model.module)))
     return Run(
@@ -247,6 +251,22 @@ def _fetch(tasks: tuple[TaskSpec, ...]) -> None:
         if key not in _fetched:
             _fetched.add(key)
             fetch(task)
+
+
+def _problem_at(point: Point, place: Place) -> Problem:
+    """The problem that a checkpoint solves.
+
+    Raises:
+        BadInput: the data cannot be had, or are not those that it was trained on.
+    """
+    problem = _problem(point.task, place)
+    now = problem.description.checksum
+    if point.data not in (None, now):
+        raise BadInput(
+            f"run {point.run_id} was trained on data of checksum {str(point.data)[:12]}…, its source now gives "
+            f"{now[:12]}…: put those data back, or train on these in another store (SUITE_HOME)"
+        )
+    return problem
 
 
 _problems: dict[str, Problem] = {}

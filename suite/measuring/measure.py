@@ -174,15 +174,16 @@ class Laboratory:
                 raise SuiteError(
                     f"{p.task.name}: run {run_id} is not trained yet: `suite train` with the same task file first"
                 )
-            yield [self._point(cell.task, run, c) for c in run.checkpoints]
+            _, noted = self.store.provenance(self.store.stack_of(run_id))
+            data = noted.get("data", {}).get("checksum")
+            yield [self._point(cell.task, run, c, data) for c in run.checkpoints]
 
-    def _point(self, task: TaskSpec, run: StoredRun, at: StoredCheckpoint) -> Point:
+    def _point(self, task: TaskSpec, run: StoredRun, at: StoredCheckpoint, data: str | None) -> Point:
         path = self.store.path
         state = path(str(at.state)) if at.state else None
         last = at.step == run.checkpoints[-1].step
-        return Point(
-            task, run.run_id, at.step, last, path(str(at.weights)), path(str(run.initial)), path(str(run.curve)), state
-        )
+        weights, initial, curve = path(str(at.weights)), path(str(run.initial)), path(str(run.curve))
+        return Point(task, run.run_id, at.step, last, weights, initial, curve, state, data)
 
 
 def applies(metric: Metric, task: TaskSpec, last: bool) -> bool:

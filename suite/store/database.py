@@ -105,6 +105,11 @@ class Store:
         _, _, status, parameters, initial, curve, distances = rows[0]
         return StoredRun(run_id, status, parameters, initial, curve, points, distances, sharpness)
 
+    def stack_of(self, run_id: str) -> str:
+        """The key of a recorded run's stack."""
+        ((key,),) = self._rows("SELECT stack FROM runs WHERE run_id = ?", run_id)
+        return str(key)
+
     def record_stack(self, key: str, runs: Iterable[StoredRun], seconds: float, provenance: dict[str, Any]) -> None:
         """Record a whole stack, its tensors first, in one transaction; replaces what a damaged one left.
 
@@ -147,9 +152,9 @@ class Store:
         before = self.tensors_of(run_id)
         if before is not None and before != made:
             for table in ("probes", "metric_values"):
-                db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608
+                db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608 - words of this file
         for table in ("checkpoints", "sharpness", "runs", "awaited"):
-            db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608
+            db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608 - words of this file
 
     def probe(self, key: str) -> StoredProbe | None:
         """A recorded probe, or None; one whose file is gone counts as missing, unless it was let go on purpose."""
@@ -183,12 +188,22 @@ class Store:
         ]  # fmt: skip
         with explained(self.home), self._transaction() as db:
             db.executemany("DELETE FROM metric_values WHERE key = ?", [(key,) for key in {row[0] for row in rows}])
-            db.executemany(f"INSERT INTO metric_values VALUES ({', '.join('?' * 14)})", rows)  # noqa: S608
+            places = ", ".join("?" * 14)
+            db.executemany(f"INSERT INTO metric_values VALUES ({places})", rows)  # noqa: S608 - question marks alone
 
     def provenance(self, stack: str) -> tuple[float, dict[str, Any]]:
-        """The seconds a recorded stack took to train, and what was noted of where and on what data."""
-        (row,) = self._rows("SELECT seconds, provenance FROM stacks WHERE key = ?", stack)
-        return float(row[0]), json.loads(row[1])
+        """The seconds a recorded stack took to train, and what was noted of where and on what data.
+
+        Raises:
+            StoreError: there is nothing of it.
+        """
+        rows = self._rows("SELECT seconds, provenance FROM stacks WHERE key = ?", stack)
+        if not rows:
+            raise StoreError(
+                f"{self.home / 'store.db'}: stack {stack} says not when and on what it was trained: "
+                "`suite verify --repair`, then run again"
+            )
+        return float(rows[0][0]), json.loads(rows[0][1])
 
     def path(self, checksum: str) -> Path:
         """Where the file of that checksum lies."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -13,17 +14,20 @@ import numpy as np
 import pytest
 import torch
 
-from suite.errors import BadInput
+from suite.errors import BadInput, StoreError
 from suite.measuring.jobs import Wanted, _measure, probe_job
 from suite.measuring.limits import memory_limit, memory_share
 from suite.measuring.measure import Laboratory, applies, plan, value_key
 from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.metrics import Estimate, Metric, Run, find_metrics, metric
 from suite.metrics.registry import ProbeName
+from suite.reproducing.chosen import Part
 from suite.spec.cells import spec_hash, stacks
 from suite.spec.task import Limits, TaskSpec
-from suite.store import Store, StoredValue
+from suite.store import Store, StoredCheckpoint, StoredRun, StoredValue
 from tests.measuring.conftest import Made, silent
+
+POINT = StoredCheckpoint(1, b"weights", 0.0, 0.0, 0.0, 0.0)
 
 
 def as_metric(function: Callable[[Run], object], probes: tuple[ProbeName, ...] = ("spectrum",)) -> Metric:
@@ -60,6 +64,39 @@ def test_what_a_metric_changes_is_its_own_copy(made: Made) -> None:
 
 def test_training_loss_is_what_training_recorded(made: Made) -> None:
     assert measured(made, find_metrics()["training_loss"]).value == pytest.approx(made.train_loss, rel=1e-6)
+
+
+def test_nothing_is_measured_on_data_that_were_not_trained_on(made: Made) -> None:
+    now = made.point.task.data.load((), Path()).description.checksum
+    here, other = replace(made.point, data=now), replace(made.point, data="f" * 64)
+    said = rf"^run {here.run_id} was trained on data of checksum ffffffffffff…, its source now gives {now[:12]}…: put"
+    assert probe_job("key", "spectrum", here, made.place, silent).status == "ok"
+    with pytest.raises(BadInput, match=said):
+        probe_job("key", "spectrum", other, made.place, silent)
+    assert measured(replace(made, point=here), as_metric(trace)).status == "ok"
+    row = measured(replace(made, point=other), as_metric(trace))
+    assert (row.status, row.value) == ("failed", None)
+    assert re.match(said, row.reason)
+
+
+def test_a_checkpoint_knows_what_it_was_trained_on(made: Made, tmp_path: Path) -> None:
+    """As training noted it; and only runs that are asked for are measured."""
+    task, environment = made.point.task.model_copy(update={"grid": {"seed": [0, 1]}}), made.place.environment
+    (stack,) = stacks(task)
+    runs = [StoredRun(run_id, "finished", 1, b"", b"", (POINT,)) for run_id in stack.run_ids(environment)]
+    with Store(tmp_path, writing=True) as store:
+        laboratory = Laboratory(store, MagicMock())
+        store.record_stack(stack.key(environment), runs, 1.0, {"data": {"checksum": "aa"}})
+        ((point,), *_) = laboratory._points(plan(task, made.place))
+        assert point.data == "aa"
+        store.record_stack(stack.key(environment), runs, 1.0, {})
+        ((point,), *_) = laboratory._points(plan(task, made.place))
+        assert point.data is None
+        part = Part(task, (stack,), made.place, frozenset({runs[1].run_id}))
+        assert [point.run_id for points in laboratory._points(part) for point in points] == [runs[1].run_id]
+        store._db.execute("DELETE FROM stacks")
+        with pytest.raises(StoreError, match="says not when and on what it was trained: `suite verify --repair`"):
+            list(laboratory._points(plan(task, made.place)))
 
 
 def leaves(run: Run) -> float:
