@@ -131,7 +131,7 @@ def import_elsewhere(files: Sequence[Path], package: bool = True) -> None:
     root, most = str(Path(__file__).parents[2]), str(int(_START + 2 * LIMIT) + 1)
     read, write = os.pipe()
     try:
-        with subprocess.Popen(  # noqa: S603
+        with subprocess.Popen(  # noqa: S603 - this Python and paths as words of their own: no shell reads them
             [sys.executable, "-P", "-c", _PROGRAM, root, str(write), most, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
