@@ -26,7 +26,14 @@ def data_dir() -> Path:
     return folder
 
 
-_LONGEST = ("test_kill.py", "test_pipeline.py", "test_hostile.py", "test_contributing.py", "test_reproducing.py")
+_LONGEST = (
+    "test_kill.py",
+    "test_pipeline.py",
+    "test_hostile.py",
+    "test_contributing.py",
+    "test_reproducing.py",
+    "test_faults_runs.py",
+)
 """Files of tests that start whole runs."""
 
 
