@@ -211,14 +211,13 @@ def claims(file: Path, results: Sequence[TaskResults]) -> list[Claim]:
         BadInput: the file cannot be read, or something in it is wrong.
     """
     from suite.spec.claims import Published, load_claims
-    from suite.spec.loading import find_tasks
+    from suite.spec.loading import task_names
 
     published = {
         read.name: Published(read.kind, dict(read.metrics["family"]), tuple(read.hyperparameters), tuple(read.targets))
         for read in results
     }
-    root = file.parent.parent / "tasks"  # beside the folder of reports, as in this repository
-    described = {path.relative_to(root).with_suffix("").as_posix() for path in find_tasks(root)}
+    described = set(task_names(file.parent.parent / "tasks"))  # beside the folder of reports, as in this repository
     return load_claims(file, published, described or None)
 
 

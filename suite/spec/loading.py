@@ -82,6 +82,11 @@ def find_tasks(root: Path) -> list[Path]:
     return sorted(root.rglob("*.yaml"))
 
 
+def task_names(root: Path) -> list[str]:
+    """What the tasks under a folder go by, such as `quick/digits-mlp3`."""
+    return [path.relative_to(root).with_suffix("").as_posix() for path in find_tasks(root)]
+
+
 def listed(root: Path) -> list[Path]:
     """All task files under a folder, by name; at least one.
 
@@ -121,8 +126,7 @@ def _resolve(name: str, root: Path) -> list[Path]:
 
 def _known(name: str, root: Path) -> str:
     """A hint at a task of which the name is near, or at where tasks are looked for."""
-    files = find_tasks(root)
-    names = [str(path.relative_to(root).with_suffix("")) for path in files]
+    files, names = find_tasks(root), task_names(root)
     beside = [str(path) for path in Path(name).parent.glob("*.yaml")] if Path(name).parent.is_dir() else []
     near = explain.nearest(name, {*names, *(str(path.parent) for path in files), *beside})
     if near:
