@@ -169,7 +169,7 @@ def _until_done(
     home, seen = place / ".suite", Seen()
     process, kills, ends = start(place, *RUN), 0, 0
     while True:
-        wait = random.uniform(0.02, 0.9) * calm.seconds
+        wait = random.uniform(0.02, 0.6) * calm.seconds
         who = random.choice(("driver", "worker"))
         if kills < most and _runs_for(process, wait):
             who, phase = _kill(process, who, home, random)
