@@ -42,9 +42,9 @@ def _take(name: str, seed: int) -> list[str]:
     """Take a section's figures in a folder of its own, which goes; what is wrong with them, a line each."""
     take: Callable[[Path, int, Callable[[str], object]], dict[str, Any]]
     take = importlib.import_module(f"tests.reliability.{name}").take
-    with tempfile.TemporaryDirectory(prefix=f"suite-reliability-{name}-", ignore_cleanup_errors=True) as folder:
-        (Path(folder) / "tmp").mkdir()
-        os.environ["TMPDIR"] = tempfile.tempdir = str(Path(folder) / "tmp")  # what killed processes leave goes too
+    with tempfile.TemporaryDirectory(prefix="rel-", ignore_cleanup_errors=True) as folder:
+        (Path(folder) / "t").mkdir()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(Path(folder) / "t")  # what killed processes leave goes too
         try:
             content = record.taken(name, lambda: take(Path(folder), seed, lambda line: _told(name, line)))
         finally:
