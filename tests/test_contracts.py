@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
 from pathlib import Path
 
@@ -93,6 +94,18 @@ def forbidden(room: str) -> set[str]:
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_what_is_not_allowed_is_forbidden(room: str) -> None:
     assert SIBLINGS - MAY_IMPORT[room] - {room} == forbidden(room) & SIBLINGS
+
+
+def test_the_table_of_contributing_is_that_of_the_contracts() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| room | may import |\n")[2].partition("\n\n")[0].splitlines()[1:]
+    said = {}
+    for row in table:
+        rooms, allowed = row.strip("| ").split(" | ")
+        said |= {room: set(re.findall(r"`(\w+)`", allowed)) for room in re.findall(r"`(\w+)`", rooms)}
+    assert said.pop("cli") == set()
+    assert said == {room: allowed - {"errors"} for room, allowed in MAY_IMPORT.items() if room != "cli"}
+    assert all(f"`suite/{room}/`" in text for room in MAY_IMPORT), "each is told what for"
 
 
 def test_every_package_is_a_room_of_the_table() -> None:
