@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,9 @@ LEAST = 3
 """Fewer points than this have no τ: two are always ±1."""
 
 _CHUNK = 4_000_000
-"""Numbers in one block of pair weights: 32 MB at most."""
+"""Bytes ÷ 8 of one block of pairs."""
+_PAIRS = 4096
+"""Pairs of clusters in one block: weights of 1,000 resamples are 16 or 32 MB."""
 _EXACT = 2**24
 """Whole numbers below this are exact in float32, and twice as fast."""
 
@@ -121,48 +123,86 @@ def count_pairs(x: Vector, y: Vector, numbers: Numbers, tried: NDArray[np.bool_]
     x, y = np.ascontiguousarray(np.where(np.isfinite(x), x, np.nan)[:, order]), np.ascontiguousarray(y[:, order])
     starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
     first, second = np.triu_indices(len(starts))
-    fold = _Fold(starts, first, second)
-    y_signs = pair_signs(y)
     known = np.isfinite(x)
     asked = known | (np.ones_like(known) if tried is None else tried[:, order])
-    agree = np.empty((len(x), len(y), len(first)))
-    metric = np.empty((len(x), len(first)))
-    for m, values in enumerate(x):
-        signs = pair_signs(values)
-        agree[m], metric[m] = fold(signs * y_signs), fold(np.abs(signs))
     lacking = np.flatnonzero(~known.all(1))
-    missing = np.zeros((3, len(lacking), len(y), len(first)))
-    for row, one in enumerate(lacking):
-        missing[:, row] = _of_missing(np.abs(y_signs), known[one], asked[one], fold)
+    agree, metric = np.empty((len(x), len(y), len(first))), np.empty((len(x), len(first)))
+    total, missing = np.empty((len(y), len(first))), np.empty((3, len(lacking), len(y), len(first)))
+    for fold in _folds(starts, x.shape[1]):
+        y_signs = fold.signs(y)
+        total[:, fold.pairs] = fold(np.abs(y_signs))
+        for m, values in enumerate(x):
+            signs = fold.signs(values)
+            agree[m, :, fold.pairs], metric[m, fold.pairs] = fold(signs * y_signs), fold(np.abs(signs))
+        for row, one in enumerate(lacking):
+            missing[:, row, :, fold.pairs] = _of_missing(np.abs(y_signs), known[one], asked[one], fold)
     most = (len(starts) * int(np.bincount(numbers).max(initial=0))) ** 2
     few = known.sum(1) < LEAST
     gap, reached, tied = missing
-    return Pairs(agree, metric, fold(np.abs(y_signs)), lacking, gap, reached, tied, few, first, second, most)
+    return Pairs(agree, metric, total, lacking, gap, reached, tied, few, first, second, most)
 
 
-def _of_missing(
-    ordered: Vector, known: NDArray[np.bool_], asked: NDArray[np.bool_], fold: Callable[[Vector], Vector]
-) -> tuple[Vector, Vector, Vector]:
+def _of_missing(ordered: Vector, known: NDArray[np.bool_], asked: NDArray[np.bool_], fold: _Fold) -> list[Vector]:
     """`gap`, `tried` and `tied` of one metric; a network drawn twice is no pair."""
-    both, all_asked = np.outer(known, known), np.outer(asked, asked)
-    untied = (1 - ordered) * (all_asked & ~both & ~np.eye(len(known), dtype=bool))
-    return fold(ordered * both), fold(ordered * all_asked), fold(untied)
+    both, all_asked = fold.outer(known), fold.outer(asked)
+    untied = (1 - ordered) * (all_asked & ~both & ~fold.same)
+    return [fold(ordered * both), fold(ordered * all_asked), fold(untied)]
+
+
+def _folds(starts: Numbers, n: int) -> Iterator[_Fold]:
+    """All pairs of n networks, those of some clusters with themselves and all later ones at a time."""
+    ends, begun, done = np.append(starts[1:], n), 0, 0
+    while begun < len(starts):
+        size = _CHUNK // 4 // (n - int(starts[begun]))  # of rows
+        stop = max(begun + 1, int(np.searchsorted(ends, starts[begun] + size, side="right")))
+        count = sum(len(starts) - cluster for cluster in range(begun, stop))
+        yield _Fold(starts[begun:], stop - begun, int(ends[stop - 1]), slice(done, done + count), n)
+        begun, done = stop, done + count
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """Sums an `… × n × n` symmetric matrix over pairs of clusters, both orders together."""
+    """Sums over pairs of clusters, both orders together, of what `rows × columns` networks say of their pairs.
+
+    Attributes:
+        starts: the first network of each cluster, from the first cluster of these rows on.
+        clusters: how many of them are rows.
+        stop: the network after the last row.
+        pairs: where these pairs of clusters are among all.
+        n: how many networks there are.
+    """
 
     starts: Numbers
-    first: Numbers
-    second: Numbers
+    clusters: int
+    stop: int
+    pairs: slice
+    n: int
+
+    @property
+    def _rows(self) -> slice:
+        return slice(int(self.starts[0]), self.stop)
+
+    def signs(self, x: Vector) -> Vector:
+        """sign(x_i − x_j), `… × rows × columns`; 0 where a value is missing."""
+        with np.errstate(invalid="ignore"):
+            return np.nan_to_num(np.sign(x[..., self._rows, None] - x[..., None, self._rows.start :]))
+
+    def outer(self, kind: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which pairs are of two networks of a kind."""
+        return np.outer(kind[self._rows], kind[self._rows.start :])
+
+    @property
+    def same(self) -> NDArray[np.bool_]:
+        """Which pairs are of a network with itself."""
+        return np.eye(self.stop - self._rows.start, self.n - self._rows.start, dtype=bool)
 
     def __call__(self, matrix: Vector) -> Vector:
-        if not len(self.starts):
-            return np.zeros((*matrix.shape[:-2], 0))
-        if len(self.starts) < matrix.shape[-1]:
-            matrix = np.add.reduceat(np.add.reduceat(matrix, self.starts, axis=-1), self.starts, axis=-2)
-        folded: Vector = matrix[..., self.first, self.second] * np.where(self.first == self.second, 1, 2)
+        """`… × rows × columns`, of a symmetric matrix, to `… × pairs of clusters`."""
+        starts = self.starts - self.starts[0]
+        if len(starts) < matrix.shape[-1]:
+            matrix = np.add.reduceat(np.add.reduceat(matrix, starts, axis=-1), starts[: self.clusters], axis=-2)
+        first, second = np.triu_indices(self.clusters, m=len(starts))
+        folded: Vector = matrix[..., first, second] * np.where(first == second, 1, 2)
         return folded
 
 
@@ -179,7 +219,7 @@ def draw_kendall(pairs: Pairs, counts: Vector, chosen: NDArray[np.bool_] | None 
     """
     chosen = np.ones(len(pairs.first), dtype=bool) if chosen is None else chosen
     sums = (pairs.agree, pairs.metric[:, None], pairs.total[None], pairs.gap, pairs.tried, pairs.tied)
-    agree, metric, total, *missing = _weighted(pairs, [part[..., chosen] for part in sums], counts, chosen)
+    agree, metric, total, *missing = _weighted(pairs, sums, counts, chosen)
     gap, tried = np.broadcast_to(total, agree.shape).copy(), np.broadcast_to(total, agree.shape).copy()
     tied = np.zeros_like(agree)
     gap[pairs.lacking], tried[pairs.lacking], tied[pairs.lacking] = missing
@@ -195,19 +235,20 @@ def tau_b(agree: Vector, metric: Vector, gap: Vector) -> Vector:
     return np.where(gap == 0, np.nan, np.where(metric == 0, 0.0, tau))
 
 
-def _weighted(pairs: Pairs, sums: list[Vector], counts: Vector, chosen: NDArray[np.bool_]) -> list[Vector]:
+def _weighted(pairs: Pairs, sums: Sequence[Vector], counts: Vector, chosen: NDArray[np.bool_]) -> list[Vector]:
     """Σ over pairs of clusters of `counts[r, first] · counts[r, second]` times each of the sums: `… × R`."""
     kind = np.float32 if pairs.most < _EXACT else np.float64
     first, second = pairs.first[chosen], pairs.second[chosen]
     sizes = [int(np.prod(part.shape[:-1])) for part in sums]
-    stacked = np.concatenate([part.reshape(rows, len(first)) for part, rows in zip(sums, sizes, strict=True)])
-    stacked = stacked.astype(kind)
-    drawn = counts.T.astype(kind)
-    size = max(1, _CHUNK // max(1, len(first)))
-    made = np.empty((len(stacked), len(counts)))
-    for start in range(0, len(counts), size):
-        part = np.ascontiguousarray(drawn[:, start : start + size])
-        made[:, start : start + size] = stacked @ (part[first] * part[second])
+    drawn = np.ascontiguousarray(counts.T.astype(kind))
+    made = np.zeros((sum(sizes), len(counts)))
+    for start in range(0, len(first), _PAIRS):
+        block = slice(start, start + _PAIRS)
+        columns = np.flatnonzero(chosen)[block]
+        stacked = np.concatenate(
+            [part[..., columns].reshape(rows, len(columns)) for part, rows in zip(sums, sizes, strict=True)]
+        )
+        made += stacked.astype(kind) @ (drawn[first[block]] * drawn[second[block]])
     split = np.split(made, np.cumsum(sizes)[:-1])
     return [rows.reshape(*part.shape[:-1], len(counts)) for rows, part in zip(split, sums, strict=True)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from suite.ranking.correlation import LEAST, Vector, defined_mean, pair_signs
+from suite.ranking.correlation import LEAST, Vector, defined_mean
 from suite.ranking.tables import TaskResults
 
 
@@ -29,14 +29,15 @@ def relatives(results: TaskResults) -> pd.DataFrame:
 def mutual_tau(x: Vector) -> Vector:
     """τ-b of each of M metrics with each other over n networks, `M × n` to `M × M`; what is not finite is missing."""
     known = np.isfinite(x)
-    first, second = np.triu_indices(x.shape[1], 1)
-    signs = pair_signs(np.where(known, x, np.nan))[:, first, second]
-    both = (known[:, first] & known[:, second]).astype(float)
-    ordered = np.abs(signs)
-    # of the pairs that both have values for: those that the one orders, and those that the other does
-    mine = ordered @ both.T
+    x, has = np.where(known, x, np.nan), known.astype(float)
+    agree, mine = np.zeros((len(x), len(x))), np.zeros((len(x), len(x)))
+    for one in range(x.shape[1] - 1):  # a network with all later ones: all pairs at once would take M n² numbers
+        signs = np.nan_to_num(np.sign(x[:, one + 1 :] - x[:, one, None]))
+        agree += signs @ signs.T
+        # of the pairs that both have values for: those that the one orders, and those that the other does
+        mine += np.abs(signs) @ (has[:, one + 1 :] * has[:, one, None]).T
     with np.errstate(invalid="ignore", divide="ignore"):
-        tau: Vector = signs @ signs.T / np.sqrt(mine * mine.T)
-    few = known.astype(float) @ known.T.astype(float) < LEAST
+        tau: Vector = agree / np.sqrt(mine * mine.T)
+    few = has @ has.T < LEAST
     tau[few | (mine * mine.T == 0)] = np.nan
     return tau

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,9 @@ def couple(frame: pd.DataFrame, hyperparameters: list[str]) -> Coupled:
         return Coupled(none, none, none, none, 0)
     levels = np.array([pd.factorize(frame[name], use_na_sentinel=False)[0] for name in hyperparameters])
     numbers = setting_numbers(frame, hyperparameters)
-    differ = (levels[:, :, None] != levels[:, None, :]).sum(0)
+    differ = np.zeros((len(frame), len(frame)), dtype=np.uint8)
+    for level in levels:
+        differ += level[:, None] != level[None, :]
     first, second = np.nonzero((differ == 1) & (numbers[:, None] < numbers[None, :]))
     keys = numbers[first] * (int(numbers.max(initial=0)) + 1) + numbers[second]
     _, index, environment = np.unique(keys, return_index=True, return_inverse=True)
@@ -93,25 +96,30 @@ def sign_errors(x: Vector, y: Vector, coupled: Coupled, test_size: int | None) -
         test_size: n of `weights`.
     """
     gap = y[coupled.first] - y[coupled.second]
-    with np.errstate(invalid="ignore"):
-        signs = np.nan_to_num(np.sign(x[:, coupled.first] - x[:, coupled.second]))
-    weight = weights(gap, test_size)
-    wrong = weight * (1 - signs * np.sign(gap)) / 2
-    count = len(coupled.hyperparameter)
-    errors = _errors(wrong, weight, coupled.environment, count)
+    weight, count = weights(gap, test_size), len(coupled.hyperparameter)
+
+    def wrong() -> Iterator[Vector]:
+        """Of one metric after the other: of all at once they are many numbers."""
+        for values in x:
+            with np.errstate(invalid="ignore"):
+                signs = np.nan_to_num(np.sign(values[coupled.first] - values[coupled.second]))
+            yield weight * (1 - signs * np.sign(gap)) / 2
+
+    errors = _errors(wrong(), weight, coupled.environment, count)
     kept = errors[:, np.isfinite(errors).all(0)]
-    pooled = _errors(wrong, weight, coupled.hyperparameter[coupled.environment], coupled.hyperparameters)
+    pooled = _errors(wrong(), weight, coupled.hyperparameter[coupled.environment], coupled.hyperparameters)
     if not kept.shape[1]:
         none = np.full(len(x), np.nan)
         return SignErrors(none, none, none, pooled, 0)
     return SignErrors(kept.mean(1), np.quantile(kept, 0.9, axis=1), kept.max(1), pooled, kept.shape[1])
 
 
-def _errors(wrong: Vector, weight: Vector, groups: Numbers, count: int) -> Vector:
+def _errors(wrong: Iterator[Vector], weight: Vector, groups: Numbers, count: int) -> Vector:
     """Weighted error of each group of pairs, `M × count`; NaN where it has too few effective pairs."""
     total = np.bincount(groups, weight, count)
     squares = np.bincount(groups, weight**2, count)
-    sums = np.array([np.bincount(groups, row, count) for row in wrong]).reshape(len(wrong), count)
+    rows = [np.bincount(groups, row, count) for row in wrong]
+    sums = np.array(rows).reshape(len(rows), count)
     with np.errstate(invalid="ignore", divide="ignore"):
         # a hair below 12: sums of floats
         return np.where(total**2 >= LEAST_PAIRS * (1 - 1e-9) * squares, sums / total, np.nan)

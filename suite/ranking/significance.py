@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ PERMUTATIONS = 4999
 MOST_FLIPPED = 12
 """Of up to so many settings, 4,096 flips, all flips are made; of more, random ones."""
 
-_CHUNK = 2_000_000
-"""Signs in one block: 8 MB, about what a cache holds."""
+_PAIRS, _ORDERS = 4096, 512
+"""Pairs of networks, and orders, in one block: 8 MB of signs, about what a cache holds."""
 _EQUAL = 1e-9
 """Values this close are one value computed in two orders."""
 
@@ -51,75 +51,108 @@ def permuted_kendall(x: Vector, y: Vector, orders: Numbers, tried: NDArray[np.bo
         `2 × M × T × P`, float64; NaN where the gap is constant, 0 where the metric is.
     """
     y = y if y.shape[1] >= LEAST else np.zeros_like(y)
-    pairs = _lagged(x, np.ones(x.shape, dtype=bool) if tried is None else tried)
-    size = max(1, _CHUNK // max(1, pairs.signs.shape[1]))
-    result = np.empty((2, len(x), len(y), len(orders)))
-    for t, gap in enumerate(y):
-        ranks = rankdata(gap, method="dense").astype(np.float32)
-        for start in range(0, len(orders), size):
-            chunk = slice(start, start + size)
-            result[:, :, t, chunk] = pairs.scores(_signs_of(ranks[orders[chunk].T]))
-    return result
+    said = _Said.of(x, np.ones(x.shape, dtype=bool) if tried is None else tried, len(y), len(orders))
+    ranks = [rankdata(gap, method="dense").astype(np.float32) for gap in y]
+    for start in range(0, len(orders), _ORDERS):
+        chunk = slice(start, start + _ORDERS)
+        permuted = [gap[orders[chunk].T] for gap in ranks]
+        for block in _blocks(x.shape[1]):
+            said.count(block, [_signs_of(gap, block) for gap in permuted], chunk)
+    return said.scores()
+
+
+_Block = list[tuple[int, int, int]]
+"""Pairs of networks (i, i + lag): the lag, from which i, up to which i."""
+
+
+def _blocks(n: int) -> Iterator[_Block]:
+    """All pairs of n networks, at most `_PAIRS` at a time."""
+    block, size = list[tuple[int, int, int]](), 0
+    for lag in range(1, n):
+        for start in range(0, n - lag, _PAIRS):
+            stop = min(n - lag, start + _PAIRS)
+            if block and size + stop - start > _PAIRS:
+                yield block
+                block, size = [], 0
+            block.append((lag, start, stop))
+            size += stop - start
+    if block:
+        yield block
+
+
+def _signs_of(ranks: NDArray[np.float32], block: _Block) -> NDArray[np.float32]:
+    """sign(r_{i+lag} − r_i) of permuted ranks, `n × P` to `pairs × P`."""
+    signs = np.empty((sum(stop - start for _, start, stop in block), ranks.shape[1]), dtype=np.float32)
+    done = 0
+    for lag, start, stop in block:
+        np.subtract(ranks[start + lag : stop + lag], ranks[start:stop], out=signs[done : done + stop - start])
+        done += stop - start
+    return np.clip(signs, -1, 1, out=signs)  # ranks are whole numbers
 
 
 @dataclass(frozen=True)
-class _Lagged:
-    """What M metrics say of all pairs of networks, by lag, then position: float32 (exact up to 2^24: 5,792 networks).
+class _Said:
+    """What M metrics and T gaps in P orders say of pairs of networks, summed over the pairs that were counted.
+
+    Sums within a block are exact in float32, and those of blocks in float64: all are whole numbers.
 
     Attributes:
-        signs: `M × pairs`, sign(x_{i+d} − x_i); 0 where missing.
-        known, asked: `M × pairs`, 1 where both have values, and where both were tried.
+        x: `n × M`, NaN where missing.
+        tried: `n × M`.
+        some, fewer: the metrics that lack a value somewhere, and those that were not tried somewhere.
+        agree: `M × T × P`, Σ sign(Δx) sign(Δy).
+        known, asked: of `some`, and of `fewer`, `… × T × P`: how many pairs the gap orders that both have values for,
+            and that both were tried for.
+        metric, missing: `M`, how many pairs each metric orders, and lacks though they were tried.
+        total: `T`, how many pairs the gap orders.
     """
 
-    signs: NDArray[np.float32]
-    known: NDArray[np.float32]
-    asked: NDArray[np.float32]
+    x: Vector
+    tried: NDArray[np.bool_]
+    some: NDArray[np.intp]
+    fewer: NDArray[np.intp]
+    agree: Vector
+    known: Vector
+    asked: Vector
+    metric: Vector
+    missing: Vector
+    total: Vector
 
-    def scores(self, gaps: NDArray[np.float32]) -> Vector:
-        """Scores against gaps' signs, `pairs × P`: `2 × M × P`."""
-        ordered = np.abs(gaps)
-        agree = (self.signs @ gaps).astype(float)
-        total = ordered[:, 0].sum(dtype=float)
-        known, asked = (np.full(agree.shape, total) for _ in range(2))
-        some, fewer = self._incomplete
-        if len(some):
-            known[some] = self.known[some] @ ordered
-        if len(fewer):
-            asked[fewer] = self.asked[fewer] @ ordered
-        metric, missing = self._counts
-        return worst_tau(agree, metric, known, asked, missing - (asked - known), np.asarray(total))
+    @classmethod
+    def of(cls, x: Vector, tried: NDArray[np.bool_], gaps: int, orders: int) -> _Said:
+        """Nothing yet."""
+        finite = np.isfinite(x)
+        some, fewer = np.flatnonzero(~finite.all(1)), np.flatnonzero(~tried.all(1))
+        rows = np.ascontiguousarray(np.where(finite, x, np.nan).T)
+        agree, known, asked = (np.zeros((count, gaps, orders)) for count in (len(x), len(some), len(fewer)))
+        metric, missing = np.zeros((2, len(x)))
+        return cls(rows, tried.T, some, fewer, agree, known, asked, metric, missing, np.zeros(gaps))
 
-    @cached_property
-    def _incomplete(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The metrics that lack a value somewhere, and those that were not tried somewhere."""
-        return np.flatnonzero((self.known == 0).any(1)), np.flatnonzero((self.asked == 0).any(1))
+    def count(self, block: _Block, gaps: list[NDArray[np.float32]], chunk: slice) -> None:
+        """Add a block of pairs, with the signs of each gap in some of the orders, `pairs × P`."""
+        signs = np.concatenate([np.sign(self.x[a + lag : b + lag] - self.x[a:b]) for lag, a, b in block])
+        known = np.isfinite(signs)
+        asked = known | np.concatenate([self.tried[a + lag : b + lag] & self.tried[a:b] for lag, a, b in block])
+        signs = np.nan_to_num(signs)
+        if not chunk.start:  # each pair once, whatever the orders
+            self.metric[:] += np.abs(signs).sum(0)
+            self.missing[:] += asked.sum(0) - known.sum(0)
+        rows = signs.T.astype(np.float32)
+        some, fewer = known.T[self.some].astype(np.float32), asked.T[self.fewer].astype(np.float32)
+        for t, gap in enumerate(gaps):
+            self.agree[:, t, chunk] += rows @ gap
+            ordered = np.abs(gap, out=gap)
+            self.known[:, t, chunk] += some @ ordered
+            self.asked[:, t, chunk] += fewer @ ordered
+            if not chunk.start:
+                self.total[t] += ordered[:, 0].sum(dtype=float)
 
-    @cached_property
-    def _counts(self) -> tuple[Vector, Vector]:
-        """How many pairs each metric orders, and lacks though they were tried: `M × 1` each."""
-        missing = self.asked.sum(1, dtype=float) - self.known.sum(1, dtype=float)
-        return np.abs(self.signs).sum(1, dtype=float)[:, None], missing[:, None]
-
-
-def _lagged(x: Vector, tried: NDArray[np.bool_]) -> _Lagged:
-    finite = np.where(np.isfinite(x), x, np.nan)
-    made = [np.sign(finite[:, d:] - finite[:, :-d]) for d in range(1, x.shape[1])]
-    both = [tried[:, d:] & tried[:, :-d] for d in range(1, x.shape[1])]
-    signs = np.concatenate(made, axis=1) if made else np.zeros((len(x), 0))
-    known = np.isfinite(signs)
-    asked = known | (np.concatenate(both, axis=1) if both else known)
-    return _Lagged(np.nan_to_num(signs).astype(np.float32), known.astype(np.float32), asked.astype(np.float32))
-
-
-def _signs_of(ranks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same of permuted ranks, `n × P` to `pairs × P`."""
-    n, count = ranks.shape
-    signs = np.empty((n * (n - 1) // 2, count), dtype=np.float32)
-    start = 0
-    for d in range(1, n):
-        np.subtract(ranks[d:], ranks[:-d], out=signs[start : start + n - d])
-        start += n - d
-    return np.clip(signs, -1, 1, out=signs)  # ranks are whole numbers
+    def scores(self) -> Vector:
+        """`2 × M × T × P`, once all pairs were counted."""
+        known, asked = (np.broadcast_to(self.total[:, None], self.agree.shape).copy() for _ in range(2))
+        known[self.some], asked[self.fewer] = self.known, self.asked
+        tied = self.missing[:, None, None] - (asked - known)
+        return worst_tau(self.agree, self.metric[:, None, None], known, asked, tied, self.total[:, None])
 
 
 def sign_flips(k: int, count: int, random: np.random.Generator) -> Vector:

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -23,40 +24,58 @@ from suite.executors import Job, Outcome
 from tests.reliability import record
 
 SIZES = (100, 1000, 10_000)
+MOST_SECONDS = 4 * 3600
+"""Of a processor: a stage that takes more is ended, and what it would have taken is not known."""
 STAGES = ("plan", "record", "resume", "publish", "read", "rank", "report")
 _SEED = 20261126
 
 
 def take(folder: Path, seed: int, told: Callable[[str], object]) -> dict[str, Any]:
-    """The section."""
+    """The section. SUITE_RELIABILITY_SECONDS ends stages sooner, for a machine that has other work."""
     from suite.ranking.bootstrap import RESAMPLES
     from suite.ranking.significance import PERMUTATIONS
     from tests.reliability.made_task import METRICS, SEEDS
 
+    most_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    limits = int(os.environ.get("SUITE_RELIABILITY_SECONDS", MOST_SECONDS)), most_bytes
     figures: dict[str, Any] = {
-        "metrics": METRICS, "seeds": SEEDS, "resamples": RESAMPLES, "permutations": PERMUTATIONS, "sizes": {},
+        "metrics": METRICS, "seeds": SEEDS, "resamples": RESAMPLES, "permutations": PERMUTATIONS,
+        "most_seconds": limits[0], "most_mib": limits[1] // 2**20, "sizes": {},
     }  # fmt: skip
     for cells in SIZES:
         place = folder / str(cells)
         place.mkdir()
-        figures["sizes"][str(cells)] = measured(place, cells, told)
+        figures["sizes"][str(cells)] = measured(place, cells, limits, told)
     return figures
 
 
-def measured(place: Path, cells: int, told: Callable[[str], object]) -> dict[str, Any]:
-    """All stages of a size in turn, and what the store has grown to."""
+def measured(place: Path, cells: int, limits: tuple[int, int], told: Callable[[str], object]) -> dict[str, Any]:
+    """All stages of a size in turn, and what the store has grown to. After one that was ended the rest are not begun.
+
+    Args:
+        place: an empty folder.
+        cells: how many.
+        limits: seconds of a processor and bytes that a stage may take.
+        told: hears of each stage.
+    """
     found: dict[str, Any] = {}
     for stage in STAGES:
-        found[stage] = _in_a_process(stage, cells, place)
+        found[stage] = _in_a_process(stage, cells, place, limits)
         told(f"{cells} cells: {stage}: {found[stage]}")
+        if "ended" in found[stage]:
+            break
     found["store"] = sizes_of(place)
     return found
 
 
-def _in_a_process(stage: str, cells: int, place: Path) -> dict[str, Any]:
-    words = [sys.executable, "-m", "tests.reliability.scale", stage, str(cells), str(place)]
+def _in_a_process(stage: str, cells: int, place: Path, limits: tuple[int, int]) -> dict[str, Any]:
+    words = [sys.executable, "-m", "tests.reliability.scale", stage, str(cells), str(place), *map(str, limits)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, cwd=record.ROOT, env=environment, check=False)
+    if done.returncode == -signal.SIGXCPU:
+        return {"ended": f"after {limits[0]} s of a processor"}
+    if done.returncode and "MemoryError" in done.stderr:
+        return {"ended": f"it does not fit into {limits[1] // 2**20} MiB"}
     if done.returncode:
         raise RuntimeError(f"{stage} of {cells} cells ended with status {done.returncode}: {done.stderr[-2000:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -205,8 +224,13 @@ _STAGES: dict[str, Callable[[Path, int], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """A stage: `STAGE CELLS FOLDER`; the last line of its output says what it took."""
-    stage, cells, place = sys.argv[1:]
+    """A stage: `STAGE CELLS FOLDER SECONDS BYTES`; the last line of its output says what it took."""
+    stage, cells, place, seconds, memory = sys.argv[1:]
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (int(seconds), int(seconds) + 60)
+    )  # beyond the second a signal tells nothing
+    resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     begun = time.perf_counter()
     found = _STAGES[stage](Path(place), int(cells))
     used = resource.getrusage(resource.RUSAGE_SELF)
