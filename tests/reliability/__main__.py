@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.reliability import record
+from tests.reliability.record import Keep, Told
 
 SECTIONS = ("throughput", "scale", "kills", "faults", "fuzz", "engines")
 
@@ -40,18 +41,24 @@ def main() -> int:
 
 def _take(name: str, seed: int) -> list[str]:
     """Take a section's figures in a folder of its own, which goes; what is wrong with them, a line each."""
-    take: Callable[[Path, int, Callable[[str], object]], dict[str, Any]]
+    take: Callable[[Path, int, Told, Keep], dict[str, Any]]
     take = importlib.import_module(f"tests.reliability.{name}").take
+    taking = record.Taking(name)
+
+    def keep(figures: dict[str, Any]) -> None:
+        """What there is by now: a section of hours may be ended before its end."""
+        record.written(taking.content(figures, complete=False))
+
     with tempfile.TemporaryDirectory(prefix="rel-", ignore_cleanup_errors=True) as folder:
         (Path(folder) / "t").mkdir()
         os.environ["TMPDIR"] = tempfile.tempdir = str(Path(folder) / "t")  # what killed processes leave goes too
         try:
-            content = record.taken(name, lambda: take(Path(folder), seed, lambda line: _told(name, line)))
+            figures = take(Path(folder), seed, lambda line: _told(name, line), keep)
         finally:
             del os.environ["TMPDIR"]
             tempfile.tempdir = None
-    print(record.written(content))
-    return [f"{name}: {line}" for line in content["figures"].get("failures", [])]
+    print(record.written(taking.content(figures)))
+    return [f"{name}: {line}" for line in figures.get("failures", [])]
 
 
 def _told(name: str, line: str) -> None:

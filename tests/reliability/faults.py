@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.reliability.record import Keep, Told
 from tests.reliability.tested import tested, wrong
 
 FILES = (
@@ -17,7 +17,7 @@ FILES = (
 )
 
 
-def take(folder: Path, seed: int, told: Callable[[str], object]) -> dict[str, Any]:
+def take(folder: Path, seed: int, told: Told, keep: Keep) -> dict[str, Any]:
     """The section."""
     rows = tested(FILES, folder, told)
     return {"tests": rows, "failures": wrong(rows)}

@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -22,6 +21,7 @@ from typing import Any
 
 from suite.progress import STATUS, read_status
 from tests.command import start, suite
+from tests.reliability.record import Keep, Told
 
 RUN = ("run", "tasks/small", "--quiet")
 SMALL = """\
@@ -142,7 +142,9 @@ class Tally:
     failures: list[str] = field(default_factory=list)
 
 
-def campaign(folder: Path, kills: int, seed: int, told: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
+def campaign(
+    folder: Path, kills: int, seed: int, told: Told = lambda _: None, keep: Keep = lambda _: None
+) -> dict[str, Any]:
     """So many kills; figures as plain data.
 
     Args:
@@ -150,6 +152,7 @@ def campaign(folder: Path, kills: int, seed: int, told: Callable[[str], object] 
         kills: of drivers and workers together.
         seed: of who is killed, and when.
         told: hears what happens.
+        keep: is given the figures after each run.
     """
     calm = Calm.of(workplace(folder / "calm"))
     told(f"undisturbed: {calm.seconds:.0f} s, {len(calm.rows)} rows")
@@ -159,12 +162,11 @@ def campaign(folder: Path, kills: int, seed: int, told: Callable[[str], object] 
         _until_done(place, left, calm, random, tally, told)
         tally.runs += 1
         told(f"run {tally.runs} done after {tally.killed.total()} kills; {'; '.join(tally.failures) or 'all well'}")
+        keep(_figures(kills, seed, calm, tally))
     return _figures(kills, seed, calm, tally)
 
 
-def _until_done(
-    place: Path, most: int, calm: Calm, random: Random, tally: Tally, told: Callable[[str], object]
-) -> None:
+def _until_done(place: Path, most: int, calm: Calm, random: Random, tally: Tally, told: Told) -> None:
     """Start a run, and start it again, until it is done; kill at most so often."""
     home, seen = place / ".suite", Seen()
     process, kills, ends = start(place, *RUN), 0, 0
@@ -302,6 +304,6 @@ def _figures(kills: int, seed: int, calm: Calm, tally: Tally) -> dict[str, Any]:
     }
 
 
-def take(folder: Path, seed: int, told: Callable[[str], object]) -> dict[str, Any]:
+def take(folder: Path, seed: int, told: Told, keep: Keep) -> dict[str, Any]:
     """The section."""
-    return campaign(folder, 50, seed, told)
+    return campaign(folder, 50, seed, told, keep)

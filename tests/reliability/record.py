@@ -18,27 +18,37 @@ from suite.reporting.build import write_file
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "reports" / "reliability"
+Told = Callable[[str], object]
+"""Hears how far a section is."""
+Keep = Callable[[dict[str, Any]], object]
+"""Writes the figures that there are before all are taken."""
 _PACKAGES = ("torch", "numpy", "pandas", "scipy", "pebble", "ray", "submitit")
 _CODE = ("suite", "tests")
 
 
-def taken(section: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The figures of a section, and where and when they were taken; its seconds are of the clock and of processors."""
-    before, begun, used = os.getloadavg(), time.monotonic(), _processor_seconds()
-    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    figures = measure()
-    provenance = {
-        "date": date,
-        **_commit(),
-        "versions": {"python": platform.python_version(), **_versions()},
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "load_average": [round(before[0], 2), round(os.getloadavg()[0], 2)],
-        "seconds": round(time.monotonic() - begun, 1),
-        "processor_seconds": round(_processor_seconds() - used, 1),
-    }
-    return {"section": section, "provenance": provenance, "figures": figures}
+class Taking:
+    """A section that is being taken, from its making on: when, on what, and what it used so far."""
+
+    def __init__(self, section: str) -> None:
+        self._section = section
+        self._load, self._begun, self._used = os.getloadavg()[0], time.monotonic(), _processor_seconds()
+        self._date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._code = _commit()
+
+    def content(self, figures: dict[str, Any], complete: bool = True) -> dict[str, Any]:
+        """The section's file with these figures; seconds are of the clock and of processors, until now."""
+        provenance = {
+            "date": self._date,
+            **self._code,
+            "versions": {"python": platform.python_version(), **_versions()},
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            "load_average": [round(self._load, 2), round(os.getloadavg()[0], 2)],
+            "seconds": round(time.monotonic() - self._begun, 1),
+            "processor_seconds": round(_processor_seconds() - self._used, 1),
+        }
+        return {"section": self._section, "complete": complete, "provenance": provenance, "figures": figures}
 
 
 def written(content: dict[str, Any], folder: Path = FOLDER) -> Path:

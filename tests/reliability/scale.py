@@ -22,6 +22,7 @@ from rich.console import Console
 
 from suite.executors import Job, Outcome
 from tests.reliability import record
+from tests.reliability.record import Keep, Told
 
 SIZES = (100, 1000, 10_000)
 MOST_SECONDS = 4 * 3600
@@ -30,7 +31,7 @@ STAGES = ("plan", "record", "resume", "publish", "read", "rank", "report")
 _SEED = 20261126
 
 
-def take(folder: Path, seed: int, told: Callable[[str], object]) -> dict[str, Any]:
+def take(folder: Path, seed: int, told: Told, keep: Keep) -> dict[str, Any]:
     """The section. SUITE_RELIABILITY_SECONDS ends stages sooner, for a machine that has other work."""
     from suite.ranking.bootstrap import RESAMPLES
     from suite.ranking.significance import PERMUTATIONS
@@ -45,27 +46,27 @@ def take(folder: Path, seed: int, told: Callable[[str], object]) -> dict[str, An
     for cells in SIZES:
         place = folder / str(cells)
         place.mkdir()
-        figures["sizes"][str(cells)] = measured(place, cells, limits, told)
+        figures["sizes"][str(cells)] = {}
+        measured(place, cells, limits, figures["sizes"][str(cells)], lambda line: (told(line), keep(figures)))
     return figures
 
 
-def measured(place: Path, cells: int, limits: tuple[int, int], told: Callable[[str], object]) -> dict[str, Any]:
+def measured(place: Path, cells: int, limits: tuple[int, int], found: dict[str, Any], told: Told) -> None:
     """All stages of a size in turn, and what the store has grown to. After one that was ended the rest are not begun.
 
     Args:
         place: an empty folder.
         cells: how many.
         limits: seconds of a processor and bytes that a stage may take.
+        found: what is found goes here.
         told: hears of each stage.
     """
-    found: dict[str, Any] = {}
     for stage in STAGES:
         found[stage] = _in_a_process(stage, cells, place, limits)
+        found["store"] = sizes_of(place)
         told(f"{cells} cells: {stage}: {found[stage]}")
         if "ended" in found[stage]:
             break
-    found["store"] = sizes_of(place)
-    return found
 
 
 def _in_a_process(stage: str, cells: int, place: Path, limits: tuple[int, int]) -> dict[str, Any]:

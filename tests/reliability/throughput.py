@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rich.console import Console
 from suite.executors import Job, LocalExecutor, Outcome, Progress
 from suite.progress import STATUS, Board
 from suite.store import Store, StoredValue
+from tests.reliability.record import Keep, Told
 
 WORKERS = 2
 COUNTS = (1000, 10_000)
@@ -106,7 +107,7 @@ def bytes_of(home: Path) -> int:
     return sum(path.stat().st_size for path in home.glob("store.db*"))
 
 
-def take(folder: Path, seed: int, told: Callable[[str], object]) -> dict[str, Any]:
+def take(folder: Path, seed: int, told: Told, keep: Keep) -> dict[str, Any]:
     """The section."""
     figures: dict[str, Any] = {"workers": WORKERS, "wanted": WANTED, "cores": os.cpu_count()}
     for count in COUNTS:
