@@ -7,7 +7,7 @@ READY_DEV := .venv/.ready-dev
 
 SCHEMA := suite/spec/task.schema.json
 
-.PHONY: run test test-all bench lint schema audit clean
+.PHONY: run test test-all bench reliability lint schema audit clean
 
 run: $(READY)
 	$(BIN)/suite run --cost gradient
@@ -34,6 +34,11 @@ endif
 	mkdir -p .benchmarks
 	$(BIN)/python -m pytest tests/bench --benchmark-only -q --benchmark-json=.benchmarks/bench.json
 	$(BIN)/python -m tests.bench.report .benchmarks/bench.json --out .benchmarks
+
+# reports/reliability.md: kills, faults, fuzzing, engines, scale; hours. One section: python -m tests.reliability SECTION
+reliability: $(READY_DEV)
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev,ray,slurm]'
+	$(BIN)/python -m tests.reliability
 
 lint: $(READY_DEV)
 	$(BIN)/ruff format --check suite tests

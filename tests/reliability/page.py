@@ -10,7 +10,7 @@ from suite.reporting import markup
 from suite.reporting.build import write_file
 from suite.reporting.markup import escaped, folded
 from tests.reliability import record
-from tests.reliability.plan import growth, plan_for, said
+from tests.reliability.plan import filled, growth, plan_for, said
 
 PAGE = record.ROOT / "reports" / "reliability.md"
 Content = dict[str, Any]
@@ -72,11 +72,12 @@ def _throughput(figures: Content) -> str:
     header = ("empty jobs", "jobs", "seconds", "jobs/s", "jobs per second of the driver's processor")
     best = min(one["jobs_per_second"] for one in figures["alone"])
     met = "met" if best >= figures["wanted"] else "**not met**"
-    return (
+    lead = (
         f"Empty jobs through `LocalExecutor` with {figures['workers']} workers, then followed as the driver does, with "
         "the values of each job written into a store in a transaction of its own (flushed to the disk). Wanted are "
-        f"{figures['wanted']:g} jobs/s: {met}, with {said(best)}.\n\n{table(header, rows)}"
+        f"{figures['wanted']:g} jobs/s: {met}, with {said(best)}."
     )
+    return f"{filled(lead)}\n{table(header, rows)}"
 
 
 def _rate(one: Content) -> tuple[str, ...]:
@@ -103,7 +104,7 @@ def _scale(figures: Content) -> str:
         rows.append((f"{stage}: {does}", *shown, growth(figures, stage)))
     stores = [(f"{size:,}", *_store(figures["sizes"][str(size)]["store"])) for size in sizes]
     header = ("stage", *(f"{size:,} cells" for size in sizes), "against linear")
-    return (
+    lead = (
         f"A made-up grid with {figures['seeds']} seeds a setting and {figures['metrics']} metrics of the suite, their "
         "values drawn (nothing is trained), through the real store, publication, ranking and report, each stage in a "
         f"process of its own with one thread; {figures['resamples']:,} resamples and {figures['permutations']:,} "
@@ -111,9 +112,10 @@ def _scale(figures: Content) -> str:
         f"(about 4 s, 390 MiB with torch) among them. A stage is ended after {figures['most_seconds']:,} s of a "
         f"processor or beyond {figures['most_mib']:,} MiB. The last column: how much more one cell costs in the step "
         "between the two largest sizes than in the step before, by the processor: × 1 is linear, × 10 is the square of "
-        f"their number.\n\n{table(header, rows)}\n"
-        + table(("cells", "database, MB", "tensor files", "tensors, MB", "results, MB"), stores)
+        "their number."
     )
+    sizes_of = table(("cells", "database, MB", "tensor files", "tensors, MB", "results, MB"), stores)
+    return f"{filled(lead)}\n{table(header, rows)}\n{sizes_of}"
 
 
 def _stage(taken: Content | None) -> str:
@@ -143,11 +145,12 @@ def _kills(figures: Content) -> str:
         ("leaderboards and tables of results compared with it", f"{figures['compared_files']:,}"),
         ("folders of temporary files left by killed drivers", figures["temporary_folders_left"]),
     )
-    text = (
+    lead = (
         f"{figures['kills']} × `kill -9` ({killed}; seed {figures['seed']}) at random moments of `suite run` on a grid "
         "of twelve networks: after each the same command is given again until it is done, then a new store is begun. "
-        f"Undisturbed it takes {said(figures['undisturbed_seconds'])} s.\n\n{table(('', 'count'), counts)}\n{phases}"
+        f"Undisturbed it takes {said(figures['undisturbed_seconds'])} s."
     )
+    text = f"{filled(lead)}\n{table(('', 'count'), counts)}\n{phases}"
     if figures["ended_by_themselves"]:
         rows = [(escaped(why), count) for why, count in figures["ended_by_themselves"].items()]
         text += "\nRuns whose worker was killed and that ended with an error, and went on when started again:\n\n"
@@ -158,13 +161,15 @@ def _kills(figures: Content) -> str:
 def _tests(figures: Content) -> str:
     tests = figures["tests"]
     counts = {word: sum(one["outcome"] == word for one in tests) for word in ("passed", "failed", "skipped")}
-    rows = [
-        (escaped(one["test"] + (f" ({one['of']})" if one["of"] else "")), _outcome(one), said(one["seconds"]))
-        for one in tests
-    ]
+    rows = [(escaped(_named(one)), _outcome(one), said(one["seconds"])) for one in tests]
     told = ", ".join(f"{count} {word}" for word, count in counts.items())
     files = ", ".join(f"`{file}`" for file in dict.fromkeys(one["file"] for one in tests))
-    return f"{told}, of {files}.\n\n{table(('test', 'outcome', 'seconds'), rows)}"
+    return f"{filled(f'{told}, of {files}.')}\n{table(('test', 'outcome', 'seconds'), rows)}"
+
+
+def _named(one: Content) -> str:
+    """What is tested, in the words of the test's name, its parameters and its docstring."""
+    return one["test"] + (f" ({one['of']})" if one["of"] else "") + (f". {one['says']}" if one["says"] else "")
 
 
 def _outcome(one: Content) -> str:
@@ -180,11 +185,12 @@ def _fuzz(figures: Content) -> str:
     for subject, found in figures["subjects"].items():
         slowest = max((one["seconds"] for one in found["slowest"]), default=0.0)
         rows.append((subject, *(f"{found[word]:,}" for word in words), said(slowest)))
-    text = (
+    lead = (
         f"Damaged task files, results and files of metrics (seed {figures['seed']}) through the command line. *Wrong* "
         "would be a traceback, a hang, a status other than 0, 1 or 2, an error that does not name the file, or a file "
-        f"left half written.\n\n{table(('subject', *words, 'slowest call, s'), rows)}"
+        "left half written."
     )
+    text = f"{filled(lead)}\n{table(('subject', *words, 'slowest call, s'), rows)}"
     for subject, found in figures["subjects"].items():
         kinds = [
             (escaped(kind), *(counts[word] for word in ("cases", *words[2:])))

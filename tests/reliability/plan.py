@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from typing import Any
 
 from suite.reporting import markup
@@ -17,6 +19,20 @@ _SQUARE = "rank"
 _LINEAR = ("plan", "record", "resume", "publish", "read", "report")
 
 Figures = dict[str, Any]
+
+
+def filled(text: str) -> str:
+    """Paragraphs, and items of lists, in lines of one width, whatever numbers are in them."""
+    made = []
+    for part in text.strip().split("\n\n"):
+        items = re.split(r"\n(?=\d\. )", part)
+        made.append("\n".join(_lines(" ".join(item.split())) for item in items))
+    return "\n\n".join(made) + "\n"
+
+
+def _lines(text: str) -> str:
+    indent = "   " if re.match(r"\d\. ", text) else ""
+    return textwrap.fill(text, 118, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def said(number: float) -> str:
@@ -74,12 +90,15 @@ def at_scale(scale: Figures) -> list[tuple[str, int, str, float, str]]:
 
 
 def plan_for(throughput: Figures, scale: Figures) -> str:
-    """The text, its numbers from the figures alone."""
+    """The text, its numbers from the figures alone; where these are too few, that."""
+    if len(measured(scale, _SQUARE)) < 2 or len(measured(scale, "report")) < 2:
+        return "To be taken first: the stages above at two sizes.\n"
     lead = (
-        "**An extrapolation: nothing of this size was run.** Each number follows from the tables above by the formula\n"
-        "beside it, on one thread of the machine named there.\n"
+        "**An extrapolation: nothing of this size was run.** Each number follows from the tables above by the formula "
+        "beside it, on one thread of the machine named there."
     )
-    return "\n".join([lead, _driver(throughput), _store(scale), _stages(scale), _first(throughput, scale)])
+    texts = [lead, _driver(throughput), _store(scale)]
+    return "\n".join([*map(filled, texts), _stages(scale), filled(_first(throughput, scale))])
 
 
 def _driver(throughput: Figures) -> str:
