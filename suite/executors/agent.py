@@ -11,7 +11,7 @@ from typing import Any
 from suite import __version__
 from suite.executors.job import Job, Outcome
 from suite.executors.local import LocalExecutor
-from suite.executors.parcel import Missing, NamedFile, Parcel, unpack_and_do
+from suite.executors.parcel import Missing, NamedFile, Parcel
 
 Answer = tuple[str, Any, str, float, float]
 """An outcome without its job: status, result, reason, seconds, fraction."""
@@ -41,24 +41,29 @@ class Agent:
         """Do a packed job; what became of it, or the files that it needs to come along.
 
         It is unpacked in the worker: this process imports nothing of what the job needs.
+
+        Raises:
+            OSError: there is no room for the files.
         """
         cache = Path(self._files.name)
         for file, content in contents.items():
             file.keep(content, cache)
         self._fraction = 0.0
-        job = Job("", unpack_and_do, (parcel.content, cache), parcel.limit, parcel.grace, parcel.retries)
+        job = parcel.unpacked(cache)
+        if isinstance(job, Missing):
+            return job
         (outcome,) = self._executor.map([job], self._note)
-        if isinstance(outcome.result, Missing):
-            return outcome.result
         return outcome.status, outcome.result, outcome.reason, outcome.seconds, outcome.fraction
 
     def _note(self, fractions: list[float]) -> None:
         (self._fraction,) = fractions
 
     def close(self) -> None:
-        """End the worker."""
-        self._executor.__exit__()
-        self._files.cleanup()
+        """End the worker and what it left behind, and remove its files."""
+        try:
+            self._executor.__exit__()
+        finally:
+            self._files.cleanup()
 
 
 def outcome_of(job: Job, answer: Answer) -> Outcome:

@@ -6,7 +6,8 @@ import hashlib
 import io
 import pickle
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,16 @@ class NamedFile:
         return cache / self.checksum / Path(self.path).name
 
     def keep(self, content: bytes, cache: Path) -> None:
-        """Keep it in `cache`."""
+        """Keep it in `cache`, whole or not at all: of a file that is named by its checksum, half would be taken for it.
+
+        Raises:
+            OSError: there is no room for it.
+        """
         target = self.kept_in(cache)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        part = target.with_name(f".part-{target.name}")
+        part.write_bytes(content)
+        part.replace(target)
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,17 @@ class Missing:
 
 @dataclass(frozen=True)
 class Parcel:
-    """A job in which every path to a file stands for that file, wherever it is unpacked; and how it is to be held."""
+    """A job in which every path to a file stands for that file, wherever it is unpacked.
+
+    Attributes:
+        content: what it does, packed.
+        files: those that it names. Who does it is sent these and no others, whatever it may ask for.
+        held: how it is to be held: the job, but for what it does.
+    """
 
     content: bytes
-    limit: float | None
-    grace: float
-    retries: int
+    files: tuple[NamedFile, ...]
+    held: Job
 
     @classmethod
     def of(cls, job: Job) -> Parcel:
@@ -72,44 +84,46 @@ class Parcel:
 
         Raises:
             OSError: a file that it names cannot be read.
+            Exception: it cannot be pickled.
         """
         into = io.BytesIO()
-        _Packer(into).dump((job.function, job.arguments))
-        return cls(into.getvalue(), job.limit, job.grace, job.retries)
+        packer = _Packer(into)
+        packer.dump((job.function, job.arguments))
+        return cls(into.getvalue(), tuple(packer.files.values()), replace(job, function=unpack_and_do, arguments=()))
+
+    def unpacked(self, cache: Path) -> Job | Missing:
+        """The job that does it here, with the files that are at their place or in `cache`; or those that are not.
+
+        Nothing of it is unpickled: that is for its worker, which imports what it needs, and whose word on what is
+        missing would be a stranger's.
+        """
+        places = {file: file.find(cache) for file in self.files}
+        missing = tuple(file for file, place in places.items() if place is None)
+        return Missing(missing) if missing else replace(self.held, arguments=(self.content, places))
 
 
-def unpack_and_do(content: bytes, cache: Path, progress: Progress) -> Any:
-    """In the worker: the job's result, or `Missing` with all files that are neither here nor in `cache`."""
-    unpacker = _Unpacker(io.BytesIO(content), cache)
-    function, arguments = unpacker.load()
-    if unpacker.missing:
-        return Missing(tuple(unpacker.missing))
+def unpack_and_do(content: bytes, places: Mapping[NamedFile, Path], progress: Progress) -> Any:
+    """In the worker: the job's result, its files being where it is said."""
+    function, arguments = _Unpickler(io.BytesIO(content), places).load()
     return function(*arguments, progress)
 
 
 class _Packer(pickle.Pickler):
     def __init__(self, into: io.BytesIO) -> None:
         super().__init__(into)
-        self._seen: dict[Path, NamedFile] = {}
+        self.files: dict[Path, NamedFile] = {}
 
     def persistent_id(self, obj: Any) -> tuple[str, str, str] | None:
-        if not isinstance(obj, Path) or (obj not in self._seen and not obj.is_file()):
+        if not isinstance(obj, Path) or (obj not in self.files and not obj.is_file()):
             return None
-        file = self._seen[obj] if obj in self._seen else self._seen.setdefault(obj, NamedFile.of(obj.absolute()))
+        file = self.files[obj] if obj in self.files else self.files.setdefault(obj, NamedFile.of(obj.absolute()))
         return _FILE, file.path, file.checksum
 
 
-class _Unpacker(pickle.Unpickler):
-    def __init__(self, parcel: io.BytesIO, cache: Path) -> None:
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, parcel: io.BytesIO, places: Mapping[NamedFile, Path]) -> None:
         super().__init__(parcel)
-        self._cache = cache
-        self._found: dict[NamedFile, Path] = {}
-        self.missing: dict[NamedFile, None] = {}
+        self._places = places
 
     def persistent_load(self, pid: Any) -> Path:
-        file = NamedFile(*pid[1:])
-        if file not in self._found and (path := file.find(self._cache)) is not None:
-            self._found[file] = path
-        if file not in self._found:
-            self.missing[file] = None
-        return self._found.get(file, Path(file.path))
+        return self._places[NamedFile(*pid[1:])]

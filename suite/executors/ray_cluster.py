@@ -7,29 +7,35 @@ results there and back, and to say which agents are gone. Nothing is shared betw
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import itertools
 import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from suite import __version__
-from suite.errors import BadInput, SuiteError
-from suite.executors.agent import Agent, forget_main, outcome_of
+from suite.errors import BadInput, SuiteError, first_line
+from suite.executors.agent import Agent, Answer, forget_main, outcome_of
 from suite.executors.job import Job, Needs, Outcome
-from suite.executors.parcel import Missing, Parcel
+from suite.executors.parcel import Missing, NamedFile, Parcel
 
 _LOOK_SECONDS = 0.2
 _GROW_SECONDS = 5.0
 _PATIENCE = 120.0
 """Seconds without any agent, while nothing runs, after which a cluster is said to have no room."""
 _ANSWER_SECONDS = 10.0
+_CLOSE_SECONDS = 5.0
+"""Within these an agent ends its worker and removes its files, or leaves them behind."""
 _MOST_LOSSES = 3
-"""How often a job is begun again whose machine was lost."""
+"""How often a job is begun again whose worker was lost."""
+_MOST_SENDS = 4
+"""How often a job is sent until its files are there: once without them, once with them, and they may change."""
 _MOST_FAILURES = 5
 """How many agents, one after another, may end before they are ready."""
 _THREADS = 2
@@ -56,6 +62,7 @@ class RayExecutor:
             raise BadInput("--executor ray: Ray is not installed here: pip install -c constraints.txt -e '.[ray]'")
         ray: Any = importlib.import_module("ray")
         self._ray, self._most, self._needs = ray, workers, needs or Needs()
+        self._errors: Any = importlib.import_module("ray.exceptions")
         self._environment = dict(environment)
         self._own = not ray.is_initialized()
         try:
@@ -95,8 +102,10 @@ class RayExecutor:
 
     def renew(self) -> None:
         """End the workers: the next job starts new ones, in which nothing is left of what ran before."""
-        for hired in self._agents.values():
-            self._ray.kill(hired.actor)
+        begun, _ = self._wait(list(self._agents), 0)
+        for reference in begun:
+            self._agents[reference].begun = True
+        self._end(list(self._agents.values()))
         self._agents.clear()
         self._grown = 0.0
 
@@ -113,65 +122,86 @@ class RayExecutor:
         """
         waiting, fractions = deque(enumerate(jobs)), [0.0] * len(jobs)
         running: dict[Any, _Sent] = {}
+        unsent: list[tuple[_Sent, Any]] = []
         losses = Counter[int]()
         idle_since = time.monotonic()
-        while waiting or running:
+        while waiting or running or unsent:
             self._grow(len(waiting) + len(running))
             for hired in self._free(running) if waiting else ():
                 if waiting:
                     number, job = waiting.popleft()
-                    self._send(_Sent(number, revise(job), hired), running)
+                    unsent += self._send(_Sent(number, revise(job), hired), running)
             idle_since = self._patient(idle_since, bool(running))
-            for sent, answer in self._answers(running):
+            told, unsent = unsent, []
+            for sent, answer in itertools.chain(told, self._answers(running)):
                 if isinstance(answer, Missing):
-                    self._send(sent, running, {file: Path(file.path).read_bytes() for file in answer.files})
-                elif answer is None and losses[sent.number] < _MOST_LOSSES:
+                    unsent += self._send(replace(sent, sends=sent.sends + 1), running, answer.files)
+                elif isinstance(answer, _Lost) and losses[sent.number] < _MOST_LOSSES:
                     losses[sent.number] += 1
                     waiting.appendleft((sent.number, sent.job))
                 else:
                     fractions[sent.number] = 1.0
-                    yield self._lost(sent.job) if answer is None else outcome_of(sent.job, answer)
+                    yield outcome_of(sent.job, answer.answer() if isinstance(answer, _Lost) else answer)
             if tick:
                 self._look(running, fractions)
                 tick(fractions)
 
-    def _send(self, sent: _Sent, running: dict[Any, _Sent], contents: Mapping[Any, bytes] | None = None) -> None:
-        running[sent.agent.actor.do.remote(Parcel.of(sent.job), dict(contents or {}))] = sent
+    def _send(self, sent: _Sent, running: dict[Any, _Sent], asked: Sequence[NamedFile] = ()) -> list[tuple[_Sent, Any]]:
+        """Send a job, with those of its files that were asked for; what became of it, where it cannot be sent."""
+        if sent.sends > _MOST_SENDS:
+            return [(sent, _failed(f"{asked[0].path}: it is not the same from one moment to the next"))]
+        try:
+            parcel = Parcel.of(sent.job)
+            contents = {file: Path(file.path).read_bytes() for file in parcel.files if file in asked}
+            running[sent.agent.actor.do.remote(parcel, contents)] = sent
+        except self._errors.RayError as error:
+            self._dismiss(sent.agent)
+            return [(sent, _Lost(first_line(error)))]
+        except Exception as error:  # noqa: BLE001 - whatever pickling it raises; a file of it is gone
+            return [(sent, _failed(first_line(error)))]
+        return []
 
     def _answers(self, running: dict[Any, _Sent]) -> Iterator[tuple[_Sent, Any]]:
-        """What has come by now; None where the agent is gone, which it then is for us too."""
+        """What has come by now. An agent that is gone, or of which something went wrong, is gone for us too."""
         if not running:
             time.sleep(_LOOK_SECONDS)
             return
-        done, _ = self._ray.wait(list(running), num_returns=len(running), timeout=0)
+        done, _ = self._wait(list(running), 0)
         if not done:
             done, _ = self._ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
         for reference in done:
             sent = running.pop(reference)
             try:
                 answer = self._ray.get(reference)
-            except (self._ray.exceptions.RayActorError, self._ray.exceptions.ObjectLostError):
-                answer = None
+            except self._errors.RayTaskError as error:  # in the agent itself: a disk is full, say
+                answer = _failed(first_line(error.cause))
+                self._dismiss(sent.agent)
+            except self._errors.RayError as error:
+                answer = _Lost(first_line(error))
                 self._dismiss(sent.agent)
             yield sent, answer
 
-    def _lost(self, job: Job) -> Outcome:
-        return Outcome(job, "died", None, f"its machine was lost {_MOST_LOSSES + 1} times", 0.0, 0.0)
+    def _wait(self, references: list[Any], seconds: float) -> tuple[list[Any], list[Any]]:
+        """Which have come within that time, and which have not."""
+        if not references:
+            return [], []
+        came, others = self._ray.wait(references, num_returns=len(references), timeout=seconds)
+        return came, others
 
     def _look(self, running: dict[Any, _Sent], fractions: list[float]) -> None:
         """Ask how far jobs are; who does not answer at once is asked again next time."""
         asked = {sent.agent.actor.fraction.remote(): sent for sent in running.values() if sent.agent.asks_again()}
-        answered, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=_LOOK_SECONDS) if asked else ([], [])
+        answered, _ = self._wait(list(asked), _LOOK_SECONDS)
         for reference in answered:
             try:
                 fractions[asked[reference].number] = self._ray.get(reference)
-            except self._ray.exceptions.RayError:  # its end is told by its job
+            except self._errors.RayError:  # its end is told by its job
                 continue
 
     def _free(self, running: dict[Any, _Sent]) -> list[_Hired]:
         busy = {id(sent.agent) for sent in running.values()}
         waiting = [reference for reference, hired in self._agents.items() if not hired.ready]
-        ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0) if waiting else ([], [])
+        ready, _ = self._wait(waiting, 0)
         for reference in ready:
             self._greet(reference)
         return [hired for hired in self._agents.values() if hired.ready and id(hired) not in busy]
@@ -184,8 +214,8 @@ class RayExecutor:
         """
         try:
             version = self._ray.get(reference)
-        except self._ray.exceptions.RayActorError as error:
-            del self._agents[reference]
+        except self._errors.RayError as error:
+            self._end([self._agents.pop(reference)])
             self._failures += 1
             if self._failures <= _MOST_FAILURES:
                 return
@@ -197,7 +227,8 @@ class RayExecutor:
             raise SuiteError(
                 f"a machine of the Ray cluster has suite {version}, here is {__version__}: install the same"
             )
-        self._agents[reference].ready, self._failures = True, 0
+        self._agents[reference].begun = self._agents[reference].ready = True
+        self._failures = 0
 
     def _grow(self, jobs: int) -> None:
         """Hire agents for which there is room."""
@@ -215,8 +246,18 @@ class RayExecutor:
 
     def _dismiss(self, gone: _Hired) -> None:
         self._agents = {reference: hired for reference, hired in self._agents.items() if hired is not gone}
-        self._ray.kill(gone.actor)
+        self._end([gone])
         self._grown = 0.0
+
+    def _end(self, agents: Sequence[_Hired]) -> None:
+        """Let agents end their workers and remove their files, as far as they still answer, and then end them."""
+        closing = []
+        for hired in agents:
+            with contextlib.suppress(self._errors.RayError):
+                closing += [hired.actor.close.remote()] if hired.begun else []
+        self._wait(closing, _CLOSE_SECONDS)
+        for hired in agents:
+            self._ray.kill(hired.actor)
 
     def _patient(self, since: float, at_work: bool) -> float:
         """When there last was an agent, or work was under way.
@@ -260,9 +301,10 @@ def _answers_at(address: str) -> None:
 
 @dataclass
 class _Hired:
-    """An agent on some machine."""
+    """An agent on some machine: whether it has begun, and is one of ours."""
 
     actor: Any
+    begun: bool = False
     ready: bool = False
     asked: float = 0.0
 
@@ -277,11 +319,27 @@ class _Hired:
 
 @dataclass(frozen=True)
 class _Sent:
-    """A job that an agent has."""
+    """A job that an agent has, and how often it was sent."""
 
     number: int
     job: Job
     agent: _Hired
+    sends: int = 1
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """An agent was gone before it had done its job."""
+
+    reason: str
+
+    def answer(self) -> Answer:
+        """If that was the last time."""
+        return "died", None, f"its worker was lost {_MOST_LOSSES + 1} times, at last by {self.reason}", 0.0, 0.0
+
+
+def _failed(reason: str) -> Answer:
+    return "failed", None, reason, 0.0, 0.0
 
 
 class _RayAgent(Agent):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import resource
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from suite.executors import Job, Progress
 from suite.executors.agent import Agent
-from suite.executors.parcel import Missing, NamedFile, Parcel, unpack_and_do
+from suite.executors.parcel import Missing, NamedFile, Parcel
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,15 @@ def read(what: Reads, progress: Progress) -> tuple[str, ...]:
     return what.first.read_text(), *(path.read_text() for path in what.others), str(what.folder)
 
 
-def nothing(done: int, total: int) -> None:
-    pass
+def done(parcel: Parcel, cache: Path) -> Any:
+    """What comes of it here, as in a worker."""
+    job = parcel.unpacked(cache)
+    assert isinstance(job, Job)
+    return job.function(*job.arguments, lambda done, total: None)
+
+
+def lost(progress: Progress) -> object:
+    return {"missing": ["/etc/passwd"]}
 
 
 @pytest.fixture
@@ -42,30 +52,56 @@ def work(tmp_path: Path) -> Reads:
 
 def test_where_the_files_are_they_are_read_in_place(work: Reads, tmp_path: Path) -> None:
     parcel = Parcel.of(Job("g", read, (work,)))
-    assert unpack_and_do(parcel.content, tmp_path / "cache", nothing) == ("stored", "mine", "stored", str(work.folder))
+    assert done(parcel, tmp_path / "cache") == ("stored", "mine", "stored", str(work.folder))
     assert not (tmp_path / "cache").exists()
 
 
 def test_elsewhere_it_says_what_is_missing_and_goes_on_with_that(work: Reads, tmp_path: Path) -> None:
     parcel = Parcel.of(Job("g", read, (work,)))
     contents = {NamedFile.of(path): path.read_bytes() for path in (work.first, work.others[0])}
+    assert set(parcel.files) == set(contents)
     for path in (work.first, work.others[0]):
         path.unlink()  # as on a machine that shares no file system with this one
-    found = unpack_and_do(parcel.content, tmp_path, nothing)
+    found = parcel.unpacked(tmp_path)
     assert isinstance(found, Missing)
     assert set(found.files) == set(contents)
     for file, content in contents.items():
         file.keep(content, tmp_path)
-    assert unpack_and_do(parcel.content, tmp_path, nothing)[:3] == ("stored", "mine", "stored")
+    assert done(parcel, tmp_path)[:3] == ("stored", "mine", "stored")
 
 
 def test_another_file_of_the_same_name_is_not_taken_for_it(work: Reads, tmp_path: Path) -> None:
     parcel = Parcel.of(Job("g", read, (work,)))
     metric = NamedFile.of(work.others[0])
     work.others[0].write_text("of this machine")
-    assert unpack_and_do(parcel.content, tmp_path, nothing) == Missing((metric,))
+    assert parcel.unpacked(tmp_path) == Missing((metric,))
     metric.keep(b"mine", tmp_path)
-    assert unpack_and_do(parcel.content, tmp_path, nothing)[1] == "mine"
+    assert done(parcel, tmp_path)[1] == "mine"
+
+
+def test_half_a_file_is_not_taken_for_it(work: Reads, tmp_path: Path) -> None:
+    """Of one that is named by its checksum nobody reads the content to see whether it is there."""
+    parcel = Parcel.of(Job("g", read, (work,)))
+    stored = NamedFile.of(work.first)
+    work.first.unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3, before[1]))  # a disk that is full after three bytes
+        with pytest.raises(OSError, match="File too large"):
+            stored.keep(b"stored", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert parcel.unpacked(tmp_path) == Missing((stored,))
+    stored.keep(b"stored", tmp_path)
+    assert done(parcel, tmp_path)[0] == "stored"
+
+
+def test_it_is_held_as_its_job_is(tmp_path: Path) -> None:
+    """Whatever is said of a job but what it does: its limits, and that its result is data."""
+    job = Job("g", lost, (), limit=7.0, grace=3.0, retries=2, plain=True)
+    there = Parcel.of(job).unpacked(tmp_path)
+    assert isinstance(there, Job)
+    assert replace(there, function=lost, arguments=()) == job
 
 
 def test_an_agent_asks_for_files_once(work: Reads) -> None:
@@ -85,3 +121,42 @@ def test_an_agent_asks_for_files_once(work: Reads) -> None:
         assert agent.fraction() == 1.0 or agent.fraction() == 0.0
     finally:
         agent.close()
+
+
+class Code:
+    """Runs where it is unpickled."""
+
+    def __init__(self, note: Path) -> None:
+        self.note = note
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.note,)
+
+
+def code(note: str, progress: Progress) -> object:
+    return Code(Path(note))
+
+
+def test_what_a_strangers_code_returns_is_read_as_data_in_the_agent(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    agent = Agent({})
+    try:
+        answer = agent.do(Parcel.of(Job("g", code, (str(note),), plain=True)), {})
+        assert isinstance(answer, tuple)
+        assert answer[0] == "failed"
+        assert not note.exists()
+        assert agent.do(Parcel.of(Job("g", lost, (), plain=True)), {})[:2] == ("ok", {"missing": ["/etc/passwd"]})
+        agent.do(Parcel.of(Job("g", code, (str(note),))), {})
+        assert note.exists()  # it would have, had it been read
+    finally:
+        agent.close()
+
+
+def test_an_agent_that_is_closed_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    agent = Agent({})
+    try:
+        assert len(list(tmp_path.glob("suite-*"))) == 2
+    finally:
+        agent.close()
+    assert not list(tmp_path.glob("suite-*"))
