@@ -116,6 +116,13 @@ def test_figures_are_written_with_what_they_were_taken_on(tmp_path: Path) -> Non
     assert {"date", "commit", "versions", "processor", "load_average", "seconds"} < set(content["provenance"])
 
 
+def test_a_section_that_was_not_taken_to_its_end_says_so() -> None:
+    figures: dict[str, Any] = {"tests": [], "failures": []}
+    part, whole = (record.Taking("faults").content(figures, complete) for complete in (False, True))
+    assert "**Not complete:**" in page_of({"faults": part})
+    assert "**Not complete:**" not in page_of({"faults": whole})
+
+
 @pytest.mark.slow
 def test_a_made_up_task_goes_all_the_way(tmp_path: Path) -> None:
     found: dict[str, Any] = {}
