@@ -87,9 +87,9 @@ def test_who_unpickles_them_is_had(write: Callable[[Path, Evil], None], tmp_path
 
 
 UNPICKLING = {
-    "executors/local.py": "results of its own workers",
+    "executors/wire.py": "results of its own workers in which no stranger's code ran",
+    "executors/worker.py": "jobs of the driver's own",
     "executors/parcel.py": "jobs of the driver's own, on another machine",
-    "executors/plain.py": "an unpickler that knows no code",
     "executors/slurm.py": "jobs and results of its own",
     "submission/trials.py": "records of the workers that train, which run no metrics",
 }

@@ -12,12 +12,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
-
-from suite.executors.plain import PlainForks, PlainSpawn
 
 _KEPT = {
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TERM", "PWD", "OLDPWD", "TMPDIR", "TEMP", "TMP"),
@@ -30,7 +28,6 @@ _KEPT_PREFIXES = (
     *("COVERAGE_", "COV_CORE_", "PYTEST_"),
 )
 _OF_DOWNLOADS = ("SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-_LOOK_SECONDS = 0.5
 
 
 def computes(name: str) -> bool:
@@ -47,23 +44,47 @@ def kept() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in told or computes(name)}
 
 
-def context(preload: Sequence[str], environment: Mapping[str, str]) -> Any:
-    """What processes are begun with: of which this process reads nothing but messages and data.
+class Beginning:
+    """What worker processes are begun with.
 
     Args:
-        preload: modules that one process imports, of which the others are then forks, on Linux. It is begun at the
-            first call, in the background, is there for all executors of this process, and ends with it.
+        preload: modules that one process imports, of which the workers are then forks, on Linux. It begins to do so
+            now, in the background, is there for all executors of this process, and ends with it.
         environment: in which that one imports them: libraries read there how many threads they may have.
     """
-    if not preload or sys.platform != "linux":  # elsewhere a fork of a process that has loaded libraries may not live
-        return PlainSpawn()
-    made = PlainForks()
-    made.set_forkserver_preload(list(preload))
-    # where this process finds its modules, and not in the folder that it happens to be in
-    found = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
-    with _environment({**{n: v for n, v in os.environ.items() if computes(n)}, **environment, **found}):
-        forkserver.ensure_running()
-    return made
+
+    def __init__(self, preload: Sequence[str], environment: Mapping[str, str]) -> None:
+        # elsewhere a fork of a process that has loaded libraries may not live
+        forks = bool(preload) and sys.platform == "linux"
+        self.context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
+        self._forks, self._variables = forks, dict(environment)
+        if forks:
+            self.context.set_forkserver_preload(list(preload))
+            self._let_it_run()
+
+    def start(self, process: Any) -> None:
+        """Start a process of `context`.
+
+        Raises:
+            OSError, EOFError: it could not be begun.
+        """
+        if self._forks:
+            self._let_it_run()
+        process.start()
+
+    def _let_it_run(self) -> None:
+        if _runs(getattr(forkserver._forkserver, "_forkserver_pid", None)):
+            return
+        computing = {name: value for name, value in os.environ.items() if computes(name)}
+        # where this process finds its modules, and not in the folder that it happens to be in
+        found = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
+        # it heeds no Ctrl-C from the start: that is for the driver
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with _environment({**computing, **self._variables, **found}):
+                forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -97,8 +118,24 @@ def worker(environment: Mapping[str, str], seats: Sequence[str]) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = _seat(Path(environment["TMPDIR"]), seats)
     for number in (signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.setsid()
-    threading.Thread(target=_die_with_driver, daemon=True).start()
+    _let_go()
+    _watch()
+
+
+def _let_go() -> None:
+    """Lead nothing out of this process but its own pipes: not the terminal, nor what others depend on.
+
+    Processes of Python's inherit a pipe to one that removes shared memory by name, and one that keeps all forks alive.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    tracker = getattr(resource_tracker._resource_tracker, "_fd", None)
+    alive = getattr(forkserver._forkserver, "_forkserver_alive_fd", None)
+    for inherited in (0, tracker, alive):
+        if inherited is not None:
+            os.dup2(nothing, inherited)
+    os.close(nothing)
 
 
 def _seat(folder: Path, seats: Sequence[str]) -> str:
@@ -115,17 +152,49 @@ def _seat(folder: Path, seats: Sequence[str]) -> str:
         time.sleep(0.05)  # the one before is still dying
 
 
-def _die_with_driver() -> None:
+_watcher: tuple[threading.Thread, int] | None = None
+"""The thread that ends this process with its driver, and a pipe that ends the thread."""
+
+
+def _watch() -> None:
+    global _watcher  # noqa: PLW0603 - one a process
+    wake, ended = os.pipe()
+    thread = threading.Thread(target=_die_with_driver, args=(wake,), daemon=True)
+    thread.start()
+    _watcher = thread, ended
+
+
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """In a worker: have no thread of ours but the one that runs the block. What it closes to itself it closes to all.
+
+    The thread that ends this process with its driver is begun anew afterwards.
+    """
+    if _watcher is None:
+        yield
+        return
+    thread, ended = _watcher
+    os.close(ended)
+    thread.join()
+    try:
+        yield
+    finally:
+        _watch()
+
+
+def _die_with_driver(wake: int) -> None:
     driver = multiprocessing.parent_process()
     assert driver is not None
-    while not wait([driver.sentinel], _LOOK_SECONDS) and _is_there(driver.pid):
-        pass
-    os._exit(1)
+    if driver.sentinel in wait([driver.sentinel, wake]):
+        os._exit(1)
+    os.close(wake)
 
 
-def _is_there(process: int | None) -> bool:
-    try:
-        os.kill(process or 0, 0)
-    except ProcessLookupError:
+def _runs(child: int | None) -> bool:
+    """Whether this child has not ended; one that has stays as it is for who waits for it."""
+    if child is None:
         return False
-    return True
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False

@@ -29,8 +29,10 @@ class Job:
             to arrive.
         retries: how often it is begun again where its process died (killed for its memory, its machine lost) before
             that is its outcome.
-        plain: its result is numbers, words and collections of them, and is read as nothing else: code of strangers runs
+        plain: its result is numbers, words, lists and dictionaries of them, and travels as JSON: code of strangers runs
             where it is made.
+        reports: how often it reports progress at most (None: as often as it likes); one that does so more often is
+            ended: no stranger's code is to put its limit off for ever.
     """
 
     group: str
@@ -40,6 +42,7 @@ class Job:
     grace: float = 0.0
     retries: int = 0
     plain: bool = False
+    reports: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """A process from which little leads out: no secrets, no network, no files but its temporary ones, no other processes.
 
 What the environment held and the network are closed to every thread of it. The rest is Linux's Landlock: a rule for the
-thread that asks, and for all that it begins, threads and programs, for good. Threads that were there before stay free,
-so that a metric which takes pains to run in one of them is not held by it.
+thread that asks, and for all that it begins, threads and programs, for good. Threads that were there before stay free:
+of the suite's own there is none then; libraries may have some, and a metric which takes pains to run in one of those is
+not held by it.
 
 Files stay readable, and their modes and times can be changed: those Landlock does not know. A container is what
 closes them (docs/security.md).
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import torch
 
+from suite.executors.begin import unwatched
 from suite.measuring import isolation, network
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # Landlock's system calls, the same on every machine
@@ -44,9 +46,11 @@ def confine(device: torch.device) -> None:
     isolation.forget_environment()
     isolation.forget_peak()  # opens the file of /proc that it writes to
     network.forbid_network()
-    if sys.platform == "linux":
-        _drop_capabilities()
-    _forbid_files({Path(tempfile.gettempdir()), Path(os.devnull), *([Path("/dev")] if device.type != "cpu" else [])})
+    with unwatched():
+        if sys.platform == "linux":
+            _drop_capabilities()
+        devices = [Path("/dev")] if device.type != "cpu" else []
+        _forbid_files({Path(tempfile.gettempdir()), Path(os.devnull), *devices})
 
 
 def open_here() -> Mapping[str, str]:

@@ -13,7 +13,6 @@ import ctypes
 import gc
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -29,6 +28,7 @@ import torch
 
 from suite.executors import UNUSABLE_PROCESS, children
 from suite.executors.begin import computes
+from suite.executors.clearing import clear
 from suite.measuring import network
 
 _PROCESS = Path("/proc/self")
@@ -177,7 +177,7 @@ def _elsewhere() -> Iterator[None]:
         tempfile.tempdir = temporary
         os.environ.clear()
         os.environ.update(environment)
-        shutil.rmtree(folder, ignore_errors=True)
+        clear(folder)
 
 
 @contextlib.contextmanager

@@ -129,9 +129,9 @@ class Laboratory:
             memory, seconds = _memory(p, share), self.metric_limit or limits.metric_seconds
             for points in self._points(p):
                 if wanted := tuple(self._wanted(points, metrics)):
-                    yield Job(
-                        p.task.name, metric_job, (wanted, origin, p.place, memory, tasks), seconds, _GRACE, plain=True
-                    )
+                    what = (wanted, origin, p.place, memory, tasks)
+                    reports = len(wanted) + 1
+                    yield Job(p.task.name, metric_job, what, seconds, _GRACE, plain=True, reports=reports)
 
     def _finish(self, jobs: list[Job], rounds: Rounds, executor: Executor) -> None:
         stage = "measure"

@@ -23,7 +23,7 @@ def rows_of(wanted: Sequence[Wanted], metrics: Mapping[str, Metric], sent: Any) 
     """
     known, found = {want.key: want for want in wanted}, []
     for fields in sent if isinstance(sent, list) else [None]:
-        if not (isinstance(fields, tuple) and len(fields) == len(StoredValue.__dataclass_fields__)):
+        if not (isinstance(fields, list | tuple) and len(fields) == len(StoredValue.__dataclass_fields__)):
             raise ValueError("a row is no row")
         row = StoredValue(*fields)
         want = known.get(row.key) if isinstance(row.key, str) else None
@@ -42,8 +42,8 @@ def rows_of(wanted: Sequence[Wanted], metrics: Mapping[str, Metric], sent: Any) 
 def _sound(row: StoredValue) -> bool:
     """Whether the parts of a row that are not the driver's own are of the kind that they are meant to be."""
     words = (row.component, row.status, row.reason, row.versions)
-    if not all(type(word) is str and len(word) < _LONGEST for word in words):
-        return False
+    if not all(type(word) is str and len(word) < _LONGEST and word.isprintable() for word in words):
+        return False  # no orders to a terminal, no halves of characters, which no file takes
     good = row.status == "ok" and _finite(row.value) and (row.standard_error is None or _finite(row.standard_error))
     lost = row.status in ("undefined", "failed") and row.value is None and row.standard_error is None
     counted = row.memory is None or (type(row.memory) is int and 0 <= row.memory < 2**63)

@@ -159,6 +159,7 @@ def _outcomes(
             (name, files, network, _with_records(cases, network, records), seed),
             allowed,
             plain=True,
+            reports=len(cases),
         )
         for name, network in networks.items()
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -266,17 +267,82 @@ def surroundings(progress: Progress) -> tuple[dict[str, str], str]:
 
 
 @BEGUN
-def test_workers_are_told_no_secrets_and_what_changed_since(
-    preload: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GITHUB_TOKEN", "hush")
-    monkeypatch.setenv("SUITE_DATA_DIR", "there")
-    monkeypatch.setenv("https_proxy", "a.proxy")
-    with LocalExecutor(1, {"OWN": "so"}, preload=preload) as executor:
-        told, shown = one(executor, Job("g", surroundings, ())).result
-    assert (told["SUITE_DATA_DIR"], told["https_proxy"], told["OWN"]) == ("there", "a.proxy", "so")
-    assert "hush" not in repr(told)
-    assert not preload or "hush" not in shown, "of a spawned process the kernel shows all that it was begun with"
+def test_workers_are_told_no_secrets_and_what_changed_since(preload: tuple[str, ...]) -> None:
+    script = f"""
+        import os
+        from suite.executors import Job, LocalExecutor
+        from tests.executors.test_local import kill_parent, surroundings
+        def told(executor):
+            (outcome,) = executor.map([Job("g", surroundings, ())])
+            told, shown = outcome.result
+            print(told.get("GITHUB_TOKEN"), told["SUITE_DATA_DIR"], told["https_proxy"], told["OWN"], "hush" in shown)
+        if __name__ == "__main__":
+            with LocalExecutor(1, {{"OWN": "so"}}, preload={preload}) as executor:
+                told(executor)
+                if {preload}:
+                    print(*[o.status for o in executor.map([Job("g", kill_parent, ())])])
+                executor.renew()
+                os.environ["SUITE_DATA_DIR"] = "there"
+                told(executor)
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        check=True,
+        env={**os.environ, "GITHUB_TOKEN": "hush", "SUITE_DATA_DIR": "here", "https_proxy": "a.proxy"},
+        capture_output=True,
+        text=True,
+    )
+    # of a spawned process the kernel shows all that it was begun with
+    lines = [f"None {place} a.proxy so {not preload}" for place in ("here", "there")]
+    assert told.stdout.splitlines() == [lines[0], *(["died"] if preload else []), lines[1]]
+    assert told.stderr == ""
+
+
+def kill_parent(progress: Progress) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def kill_parent_once(note: str, progress: Progress) -> str:
+    if not Path(note).exists():
+        Path(note).touch()
+        kill_parent(progress)
+    return "done"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forks on Linux alone")
+def test_where_the_process_dies_of_which_workers_are_forks_they_are_begun_again(tmp_path: Path) -> None:
+    jobs = [
+        Job("g", kill_parent_once, (str(tmp_path / "note"),), retries=1),
+        *(Job("g", half_way, (), retries=1) for _ in range(4)),
+    ]
+    with LocalExecutor(2, preload=("torch",)) as executor:
+        assert [outcome.status for outcome in executor.map(jobs)] == ["ok"] * 5
+        assert len(multiprocessing.active_children()) == 2
+    assert multiprocessing.active_children() == []
+
+
+@BEGUN
+def test_a_worker_that_is_killed_between_two_jobs_is_nobodys_failure(preload: tuple[str, ...]) -> None:
+    with LocalExecutor(2, preload=preload) as executor:
+        assert [outcome.status for outcome in executor.map([Job("g", half_way, ())] * 2)] == ["ok"] * 2
+        for process in multiprocessing.active_children():
+            process.kill()
+        assert [outcome.status for outcome in executor.map([Job("g", half_way, ())] * 3)] == ["ok"] * 3
+    assert multiprocessing.active_children() == []
+
+
+def test_what_comes_of_jobs_that_nobody_asks_for_is_not_waited_for() -> None:
+    with LocalExecutor(2) as executor:
+        outcomes = executor.map([Job("g", double, (1,)), Job("g", hang, ()), Job("g", hang, ())])
+        assert next(outcomes).result == 2
+        outcomes.close()  # type: ignore[attr-defined]
+        assert one(executor, Job("g", double, (2,))).result == 4
+
+
+def test_arguments_that_cannot_be_pickled_are_that_jobs_failure(executor: LocalExecutor) -> None:
+    found = list(executor.map([Job("g", double, (lambda: 0,)), Job("g", double, (1,))]))
+    assert sorted((o.status, o.result) for o in found) == [("failed", None), ("ok", 2)]
 
 
 def test_forks_share_what_was_imported_and_nothing_of_this_folder(tmp_path: Path) -> None:

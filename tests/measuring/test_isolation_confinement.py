@@ -12,6 +12,7 @@ import pytest
 
 from suite.executors import Job, LocalExecutor
 from suite.measuring import confinement
+from suite.measuring.place import WORKER_MODULES, WORKER_VARIABLES
 from tests.measuring import looks
 
 REACHES = """
@@ -120,7 +121,7 @@ def test_a_worker_has_none_of_the_drivers_files(tmp_path: Path) -> None:
     with (tmp_path / "database").open("w") as file, socket.socket() as connected, socket.socketpair()[0] as pair:
         for one in (file, connected, pair):
             os.set_inheritable(one.fileno(), True)
-        with LocalExecutor(1) as executor:
+        with LocalExecutor(1, WORKER_VARIABLES, preload=WORKER_MODULES) as executor:
             (outcome,) = executor.map([Job("look", looks.open_files, ())])
     assert outcome.status == "ok", outcome.reason
     assert outcome.result, "it has its pipes"

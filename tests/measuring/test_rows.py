@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def sent(*rows: StoredValue) -> list[tuple[Any, ...]]:
 def test_what_the_suite_makes_is_taken() -> None:
     for rows in (GOOD, LOST, [GOOD[0], LOST[1]], [replace(LOST[0], status="undefined"), GOOD[1]]):
         assert rows_of(WANTED, METRICS, sent(*rows)) == rows
+    assert rows_of(WANTED, METRICS, json.loads(json.dumps(sent(*GOOD)))) == GOOD
     parts = [replace(GOOD[0], component=c) for c in ("a", "b")]
     assert rows_of(WANTED, METRICS, sent(*parts, GOOD[1])) == [*parts, GOOD[1]]
 
@@ -42,6 +44,7 @@ def test_what_the_suite_makes_is_taken() -> None:
         {"status": None}, {"reason": None}, {"reason": "x" * 10**5}, {"seconds": -1.0}, {"seconds": None},
         {"seconds": float("inf")}, {"memory": -1}, {"memory": 2**70}, {"memory": 1.5}, {"versions": None},
         {"component": None}, {"component": 3}, {"status": "failed", "reason": "x"},
+        {"component": "\udc80"}, {"component": "a\x1b]0;b\x07"}, {"component": "a\nb"},
     ],
     ids=str,
 )  # fmt: skip
@@ -56,7 +59,7 @@ def test_all_values_come_and_each_once(rows: list[StoredValue]) -> None:
         rows_of(WANTED, METRICS, sent(*rows))
 
 
-@pytest.mark.parametrize("other", [None, 3, "rows", {"a": 1}, [3], [()], [(1,) * 30], [[*astuple(GOOD[0])]]])
+@pytest.mark.parametrize("other", [None, 3, "rows", {"a": 1}, [3], [()], [(1,) * 30]])
 def test_what_are_no_rows_are_none(other: Any) -> None:
     with pytest.raises(ValueError, match="a row is no row"):
         rows_of(WANTED, METRICS, other)

@@ -22,7 +22,7 @@ Told = Callable[[str], object]
 """Hears how far a section is."""
 Keep = Callable[[dict[str, Any]], object]
 """Writes the figures that there are before all are taken."""
-_PACKAGES = ("torch", "numpy", "pandas", "scipy", "pebble", "ray", "submitit")
+_PACKAGES = ("torch", "numpy", "pandas", "scipy", "ray", "submitit")
 _CODE = ("suite", "tests")
 
 
