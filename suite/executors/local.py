@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import os
 import selectors
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from suite.errors import SuiteError, first_line
 from suite.executors import begin, wire
-from suite.executors.clearing import clear
+from suite.executors.clearing import clear, temporary_folder
 from suite.executors.job import Job, Outcome
 from suite.executors.orphans import Orphans
 from suite.executors.worker import Work, Worker, why_it_died
@@ -53,7 +53,7 @@ class LocalExecutor:
         self.workers = max(1, workers)
         self._seats = tuple(devices[number % len(devices)] for number in range(self.workers)) if devices else ()
         self._beginning = begin.Beginning(preload, environment or {})
-        self._folder = tempfile.mkdtemp(prefix="suite-workers-")
+        self._folder, self._claim = temporary_folder("suite-workers-")
         self._environment = {**(environment or {}), "TMPDIR": self._folder}
         self._orphans = Orphans()
         self._alive: list[Worker] = []
@@ -66,6 +66,7 @@ class LocalExecutor:
         self._end_workers()
         self._orphans.close()
         clear(self._folder)
+        os.close(self._claim)
         atexit.unregister(self._end_workers)
 
     def renew(self) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from suite.executors import Job, LocalExecutor, Outcome, wire
-from suite.executors.clearing import clear
 from suite.executors.worker import Work
 from tests.executors import sends
 from tests.executors.test_local import BEGUN, double
@@ -93,13 +92,12 @@ def test_nothing_leads_to_the_processes_that_others_depend_on(preload: tuple[str
     assert counted.result == (2, 1)
 
 
-def test_the_deepest_folders_go_too(tmp_path: Path) -> None:
+def test_the_deepest_folders_go_too() -> None:
     with LocalExecutor(1) as executor:
         (outcome,) = executor.map([Job("x", sends.deep, ())])
         assert outcome.status == "ok"
         assert Path(outcome.result, "d").is_dir()
     assert not Path(outcome.result).exists()
-    clear(tmp_path / "none")
 
 
 def test_words_are_one_line_that_a_terminal_can_show() -> None:
