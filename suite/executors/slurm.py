@@ -2,7 +2,8 @@
 
 Jobs are dealt out to bundles, a job of Slurm each. A bundle does its jobs one after another in a worker process, as
 `LocalExecutor` does on this machine, and leaves every outcome in a folder that all machines share. A bundle that is
-preempted is queued again and does what is left of it; what one that is gone had not done goes into new bundles.
+preempted is queued again and does what is left of it; what one that is gone had not done goes into new bundles. One
+whose driver is gone ends itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib
 import importlib.util
 import math
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,6 +26,7 @@ from typing import Any, Self
 
 from suite.errors import BadInput, SuiteError, first_line
 from suite.executors.agent import forget_main, outcome_of
+from suite.executors.heartbeat import Heartbeat, Listener
 from suite.executors.job import Job, Needs, Outcome
 from suite.executors.local import LocalExecutor
 
@@ -33,6 +36,10 @@ _BUNDLES_PER_WORKER = 4
 _MOST_LOSSES = 3
 _MOMENT = 2.0
 """Seconds before the death of a worker is believed to be its own: Slurm may be ending this process too."""
+_BEAT_SECONDS = 10.0
+_PATIENCE = 300.0
+"""Seconds without a sign of the driver after which a bundle ends: longer than shared file systems hold news back."""
+_ALONE = "the command that submitted this job is gone: nobody waits for what it makes"
 _DEFAULT_WORKERS = 16
 _DEFAULT_MEMORY = 4 * 2**30
 
@@ -45,20 +52,29 @@ class Bundle:
         jobs: in the order in which they are done.
         folder: outcomes are `NUMBER.outcome` in it, progress of the job at hand is `NUMBER.fraction`.
         environment: as of `LocalExecutor`.
+        patience: seconds without a heartbeat in the folder after which it ends.
     """
 
     jobs: tuple[tuple[int, Job], ...]
     folder: Path
     environment: tuple[tuple[str, str], ...]
+    patience: float
 
     def __call__(self) -> None:
-        """Do the jobs that have no outcome yet."""
+        """Do the jobs that have no outcome yet, as long as somebody waits for them."""
         forget_main()
         signal.signal(signal.SIGTERM, _leave_now)
+        driver = Listener(self.folder, f"{self.jobs[0][0]}.now", self.patience)
+        _stay_for(driver)
         left = {id(job): number for number, job in self.jobs if not self._is_done(number)}
         jobs = [job for _, job in self.jobs if id(job) in left]
+
+        def tick(fractions: list[float]) -> None:
+            _stay_for(driver)
+            self._note(jobs, left, fractions)
+
         with LocalExecutor(1, dict(self.environment)) as executor:
-            for outcome in executor.map(jobs, lambda fractions: self._note(jobs, left, fractions)):
+            for outcome in executor.map(jobs, tick):
                 if outcome.status == "died":
                     time.sleep(_MOMENT)
                 self._leave(left[id(outcome.job)], outcome)
@@ -81,6 +97,11 @@ class Bundle:
 
     def _is_done(self, number: int) -> bool:
         return self._file(number).exists() or (self.folder / f"{number}.taken").exists()
+
+
+def _stay_for(driver: Listener) -> None:
+    if driver.alone():
+        sys.exit(_ALONE)
 
 
 def _leave_now(number: int, frame: Any) -> None:
@@ -128,7 +149,13 @@ class SlurmExecutor:
         self.workers, self._needs = workers or _DEFAULT_WORKERS, needs or Needs()
         self._folder, self._environment = folder.resolve(), tuple(environment.items())
         try:
-            self._submitter: Any = submitit.AutoExecutor(folder=self._folder / "submitted", cluster=cluster)
+            self._submitter: Any = submitit.AutoExecutor(
+                self._folder / "submitted",
+                cluster,
+                # what runs out of time is submitted anew by this process: it would be begun as often again each time
+                slurm_max_num_timeout=0,
+                local_max_num_timeout=0,
+            )
             self._submitter.update_parameters(**self._parameters(options or {}))
         except (RuntimeError, NameError, ValueError, TypeError) as error:
             raise BadInput(f"--executor slurm: {first_line(error)}") from None
@@ -155,12 +182,22 @@ class SlurmExecutor:
         return self._needs.memory or _DEFAULT_MEMORY
 
     def __enter__(self) -> Self:
+        """Remove what drivers left that are gone: the store has one at a time. Their bundles end by that."""
+        for outcomes in self._folder.glob("outcomes-*"):
+            shutil.rmtree(outcomes, ignore_errors=True)
+        self._forget()
         return self
 
     def __exit__(self, *exception: object) -> None:
         for one in self._submitted:
             with contextlib.suppress(Exception):  # it may have ended by itself
                 one.handle.cancel()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Remove what was submitted, and submitit's own results of it; logs are kept."""
+        for file in (self._folder / "submitted").glob("*.pkl"):
+            file.unlink(missing_ok=True)
 
     def renew(self) -> None:
         """Nothing is to be done: every bundle has a worker of its own."""
@@ -177,8 +214,10 @@ class SlurmExecutor:
             SuiteError: Slurm does not take the jobs.
         """
         revised, losses = [revise(job) for job in jobs], Counter[int]()
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix="outcomes-") as name:
-            folder = Path(name)
+        with contextlib.ExitStack() as held:
+            outcomes = tempfile.TemporaryDirectory(dir=self._folder, prefix="outcomes-", ignore_cleanup_errors=True)
+            folder = Path(held.enter_context(outcomes))
+            held.enter_context(Heartbeat(folder, _BEAT_SECONDS))
             self._submit(list(enumerate(revised)), folder)
             fractions = [0.0] * len(jobs)
             while self._submitted:
@@ -205,7 +244,7 @@ class SlurmExecutor:
         if not jobs:
             return
         count = min(len(jobs), _BUNDLES_PER_WORKER * self.workers)
-        bundles = [Bundle(tuple(jobs[first::count]), folder, self._environment) for first in range(count)]
+        bundles = [Bundle(tuple(jobs[first::count]), folder, self._environment, _PATIENCE) for first in range(count)]
         try:
             with self._submitter.batch():
                 handles = [self._submitter.submit(bundle) for bundle in bundles]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from suite.errors import BadInput, SuiteError
 from suite.executors import Job, LocalExecutor, Needs, Outcome, Progress, ray_cluster
+from suite.executors.parcel import NamedFile, Parcel
 from suite.executors.ray_cluster import RayExecutor
 from tests.executors.test_local import die, double, fail, hang
 from tests.executors.test_slurm import environment
@@ -48,6 +51,27 @@ def node(seconds: float, progress: Progress) -> str:
 
 def read(path: Path, progress: Progress) -> str:
     return f"{path.read_text()} {path}"
+
+
+def leave_behind(seconds: str, progress: Progress) -> int:
+    """A process of its own session, which outlives its worker."""
+    return subprocess.Popen(["sleep", seconds], start_new_session=True).pid
+
+
+def running(process: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+class FullDisk(ray_cluster._RayAgent):
+    """An agent on a machine that has no room for any file."""
+
+    def do(self, parcel: Parcel, contents: Mapping[NamedFile, bytes]) -> Any:
+        if parcel.files:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().do(parcel, contents)
 
 
 def name(machine: Any) -> str:
@@ -121,6 +145,35 @@ def test_a_cluster_without_room_is_said_to_have_none(cluster: Any, monkeypatch: 
         pytest.raises(SuiteError, match=r"no room for a worker of 1 CPU and 0\.5 GPU"),
     ):
         list(executor.map([Job("g", double, (1,))]))
+
+
+def test_a_full_disk_is_the_failure_of_the_job_that_met_it(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_RayAgent", FullDisk)
+    (tmp_path / "file").write_text("content")
+    jobs = [*(Job("g", double, (x,)) for x in range(3)), Job("g", read, (tmp_path / "file",)), Job("g", double, (3,))]
+    with RayExecutor(cluster.address, None, {}) as executor:
+        found = statuses(executor.map(jobs))
+    assert found[jobs[3]] == ("failed", None, "OSError: [Errno 28] No space left on device")
+    assert [found[job][1] for job in jobs if job is not jobs[3]] == [0, 2, 4, 6]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where agents keep their files, of a cluster that is begun after this."""
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its own paths may not be long
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def test_nothing_is_left_on_a_node(temporary: Path, cluster: Any) -> None:
+    with RayExecutor(cluster.address, None, {}) as executor:
+        (left,) = executor.map([Job("g", leave_behind, ("600",))])
+        assert len(list(temporary.glob("suite-*"))) == 2
+        assert running(left.result)
+    assert not list(temporary.glob("suite-*"))
+    assert not running(left.result)
 
 
 def test_no_cluster_is_bad_input() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from suite.errors import BadInput
-from suite.executors import Job, Needs, Progress
+from suite.executors import Job, Needs, Progress, slurm
 from suite.executors.slurm import SlurmExecutor
 from tests.executors.test_local import die, double, fail, hang
 
@@ -21,7 +23,7 @@ submitit: Any = pytest.importorskip("submitit", reason="the extra `slurm` is not
 
 @pytest.fixture
 def executor(tmp_path: Path) -> Iterator[SlurmExecutor]:
-    with SlurmExecutor(tmp_path / "slurm", 2, {"SAID": "so"}, Needs(seconds=600), cluster="local") as made:
+    with SlurmExecutor(tmp_path / "slurm", 2, {"SAID": "so"}, Needs(seconds=7200), cluster="local") as made:
         yield made
 
 
@@ -111,6 +113,87 @@ def test_a_bundle_that_never_comes_to_its_jobs_is_given_up(executor: SlurmExecut
     (found,) = executor.map([Job("g", double, (1,))])
     assert found.status == "died"
     assert found.reason.startswith("its job of Slurm ended 4 times before it was done")
+
+
+@pytest.mark.slow
+def test_what_runs_out_of_time_is_begun_four_times_in_all(tmp_path: Path) -> None:
+    """Neither submitit nor Slurm begins it again besides."""
+    note, told = tmp_path / "note", set[int]()
+
+    def tick(fractions: list[float]) -> None:
+        bundle = executor._submitted[0].handle._process.pid if executor._submitted else 0
+        begun = note.read_text().split() if note.exists() else []
+        if bundle and len(begun) > len(told):
+            told.add(int(begun[-1]))
+            for process in descendants(bundle)[1:]:  # as Slurm does before the time is over
+                os.kill(process, signal.SIGUSR2)
+
+    # of less than ten minutes submitit takes any signal for the end of its time
+    with SlurmExecutor(tmp_path / "slurm", 1, {}, Needs(seconds=540), cluster="local") as executor:
+        (found,) = executor.map([Job("g", slowly, (str(note), 600.0))], tick)
+    assert found.status == "died"
+    assert len(told) == 4
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from suite.executors import Job, Needs, slurm
+from tests.executors.test_slurm import slowly
+slurm._BEAT_SECONDS, slurm._PATIENCE = 0.5, float(sys.argv[3])
+with slurm.SlurmExecutor(Path(sys.argv[1]), 1, {}, Needs(seconds=7200), cluster="local") as executor:
+    list(executor.map([Job("g", slowly, (sys.argv[2], 600.0))]))
+"""
+
+
+def killed_at_work(folder: Path, note: Path, patience: float) -> int:
+    """A driver is killed, with -9, whose bundle is at a job; the process of that."""
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder), str(note), str(patience)])
+    try:
+        assert later(lambda: note.exists() and note.read_text().endswith("\n"))
+        time.sleep(2 * patience if patience < 10 else 0)  # while it is there, patience is long enough
+        (worker,) = map(int, note.read_text().split())
+        assert running(worker)
+    finally:
+        driver.kill()
+        driver.wait()
+    return worker
+
+
+def later(is_so: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 120
+    while not is_so() and time.monotonic() < until:
+        time.sleep(0.1)
+    return is_so()
+
+
+def running(process: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_bundle_whose_driver_was_killed_ends_itself(tmp_path: Path) -> None:
+    worker = killed_at_work(tmp_path / "slurm", tmp_path / "note", 4.0)
+    assert later(lambda: not running(worker))
+    (log,) = (tmp_path / "slurm" / "submitted").glob("*_log.err")
+    assert later(lambda: slurm._ALONE in log.read_text())
+
+
+@pytest.mark.slow
+def test_the_next_driver_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    folder = tmp_path / "slurm"
+    worker = killed_at_work(folder, tmp_path / "note", 60.0)
+    assert list(folder.glob("outcomes-*"))
+    with SlurmExecutor(folder, 1, {}, Needs(seconds=7200), cluster="local") as executor:
+        assert not list(folder.glob("outcomes-*"))
+        assert not list((folder / "submitted").glob("*.pkl"))
+        assert later(lambda: not running(worker))  # nobody waits for it
+        assert [outcome.result for outcome in executor.map([Job("g", double, (2,))])] == [4]
+        assert list((folder / "submitted").glob("*.pkl"))
+    assert not list((folder / "submitted").glob("*.pkl"))
 
 
 def test_without_slurm_it_says_so(tmp_path: Path) -> None:
