@@ -225,7 +225,7 @@ _STAGES: dict[str, Callable[[Path, int], dict[str, Any]]] = {
 
 
 def _peak_mib() -> float:
-    """Of this program's memory. What `getrusage` tells begins with that of the process which this one was begun from."""
+    """Of this program. What `getrusage` tells begins with the memory of the process that this one was begun from."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:  # not Linux
