@@ -9,6 +9,14 @@ class BadInput(SuiteError):
     """A file, an option or a data set that cannot be used as it is (exit status 2)."""
 
 
+class Untrained(SuiteError):
+    """Networks of some tasks could not be trained (exit status 2); `tasks` names these."""
+
+    def __init__(self, message: str, tasks: set[str]) -> None:
+        super().__init__(message)
+        self.tasks = tasks
+
+
 class StoreError(SuiteError):
     """The local store cannot be read or written (exit status 2)."""
 

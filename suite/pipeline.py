@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from suite.errors import BadInput
+from suite.errors import BadInput, Untrained
 from suite.estimating.devices import device_named
 from suite.estimating.estimate import known_metrics
 from suite.estimating.needs import needed_memory, needed_seconds
@@ -106,12 +106,19 @@ class Options:
 
 
 def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
-    """Train, measure, rank and report; what could not be measured, one line each."""
+    """Train, measure, rank and report; what could not be measured, one line each.
+
+    Raises:
+        Untrained: networks of a task could not be trained; all else is done first, of the other tasks.
+    """
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
-        _train(laboratory, plans, options)
-        _measure(laboratory, plans, metrics, options)
-        lost = _write(laboratory.store, plans, metrics, options.results)
-    report(options.reports, console, options.quiet, [p.task.name for p in plans])
+        untrained = _train_most(laboratory, plans, options)
+        trained = [p for p in plans if untrained is None or p.task.name not in untrained.tasks]
+        _measure(laboratory, trained, metrics, options)
+        lost = _write(laboratory.store, trained, metrics, options.results)
+    report(options.reports, console, options.quiet, [p.task.name for p in trained])
+    if untrained is not None:
+        raise Untrained("\n".join([*lost, str(untrained)]), untrained.tasks)
     return lost
 
 
@@ -343,6 +350,17 @@ def _train(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> N
     """In processes of its own, which are gone before any metric runs: training reads the test data."""
     with options.workers_for(plans, training=True) as workers:
         laboratory.train(plans, workers)
+
+
+def _train_most(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> Untrained | None:
+    """Train; what tasks could not be, if there are others."""
+    try:
+        _train(laboratory, plans, options)
+    except Untrained as error:
+        if error.tasks >= {p.task.name for p in plans}:
+            raise
+        return error
+    return None
 
 
 def _measure(laboratory: Laboratory, plans: Sequence[Plan], metrics: dict[str, Metric], options: Options) -> None:

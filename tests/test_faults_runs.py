@@ -16,7 +16,7 @@ import pytest
 
 from suite.data.digits import Digits
 from suite.store import Store
-from tests.command import install, start, suite, workplace
+from tests.command import TINY, install, start, suite, workplace
 from tests.mounts import tmpfs
 from tests.test_pipeline import stacks, values
 
@@ -245,6 +245,25 @@ probes:
 
 
 @pytest.mark.data
+def test_a_task_that_cannot_be_trained_does_not_keep_others_from_their_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = workplace(tmp_path)
+    broken = TINY.replace("tiny/digits", "tiny/broken").replace("{kind: digits}", "{kind: mnist}")
+    (folder / "tasks/tiny/broken.yaml").write_text(broken)
+    (folder / "data/mnist").mkdir(parents=True)
+    (folder / "data/mnist/train-images-idx3-ubyte.gz").write_bytes(b"no images")
+    monkeypatch.setenv("SUITE_DATA_DIR", str(folder / "data"))
+    code, _, err = suite(folder, *RUN, "--cost", "free")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("tiny/broken: training failed: ")
+    assert "train-images-idx3-ubyte.gz" in err
+    assert len(results(folder)) > 20
+    assert b"tiny/digits" in leaderboard(folder)
+    assert b"tiny/broken" not in leaderboard(folder)
+    assert suite(folder, "train", "tasks/tiny", "--quiet")[0] == 2
+
+
 def test_a_data_file_that_is_replaced_midway(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every process holds what it reads against the published checksums, between training and measuring too."""
     shutil.copytree(data_dir / "mnist", tmp_path / "data/mnist")

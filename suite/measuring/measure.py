@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from suite.errors import BadInput, SuiteError, first_line
+from suite.errors import BadInput, SuiteError, Untrained, first_line
 from suite.executors import Executor, Job
 from suite.measuring.jobs import Point, Wanted, metric_job, probe_job
 from suite.measuring.limits import memory_share
@@ -70,7 +70,7 @@ class Laboratory:
         """Train every stack that is not in the store, longest first.
 
         Raises:
-            SuiteError: a stack could not be trained; the others are recorded first.
+            Untrained: a stack could not be trained; the others are recorded first.
         """
         jobs: list[Job] = []
         keys: dict[int, str] = {}
@@ -88,7 +88,8 @@ class Laboratory:
             else:
                 failures.append(f"{outcome.job.group}: training {outcome.status}: {outcome.reason}")
         if failures:
-            raise SuiteError("\n".join(dict.fromkeys(failures)))
+            left = {p.task.name for p, s in missing if self.store.stack(s.key(p.environment)) is None}
+            raise Untrained("\n".join(dict.fromkeys(failures)), left)
 
     def probe(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: Executor) -> None:
         """Measure every probe that a metric reads and that is not in the store, one job a probe of a checkpoint."""
