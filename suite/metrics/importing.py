@@ -50,6 +50,16 @@ os.write(int(sys.argv[2]), {_FORKED!r} if forked else {_WHOLE!r})
 """
 
 
+_WATCHES = """\
+import os, sys, time
+seconds, process, said = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+time.sleep(seconds)
+if os.getppid() == process:
+    os.write(2, said.encode(errors="backslashreplace"))
+    os.kill(process, 9)
+"""
+
+
 class TooLong(BaseException):
     """Importing takes too long: no exception that a file would catch by accident."""
 
@@ -63,7 +73,8 @@ def bounded(path: Path) -> Iterator[None]:
     limit.
 
     Raises:
-        TooLong: it takes longer. Where it goes on all the same, this process ends with a line that says so.
+        TooLong: it takes longer. Where it goes on all the same, this process ends with a line that says so; is
+            killed, after such a line, where it never comes back from C to where it could end itself.
     """
     process = os.getpid()
     try:
@@ -112,10 +123,27 @@ def _alarmed(path: Path) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, expired)
     signal.setitimer(signal.ITIMER_REAL, LIMIT, _GRACE)
     try:
-        yield
+        with _watched(f"{path}: {said}\n"):
+            yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _watched(said: str) -> Iterator[None]:
+    """A process looks on and kills this one, should it not end itself: a loop in C hears no signal."""
+    words = [str(LIMIT + 2 * _GRACE), str(os.getpid()), said]
+    with contextlib.ExitStack() as watched:
+        with contextlib.suppress(OSError):  # where a process may begin none it is a worker, which its driver ends
+            watch = subprocess.Popen(  # noqa: S603 - this Python and a program of ours: no shell reads the words
+                [sys.executable, "-I", "-S", "-c", _WATCHES, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+            watched.enter_context(watch)
+            watched.callback(watch.kill)
+        yield
 
 
 def import_elsewhere(files: Sequence[Path], package: bool = True) -> None:

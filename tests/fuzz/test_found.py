@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -306,6 +307,22 @@ def test_what_only_another_process_survives(
     with pytest.raises(BadInput, match=message) as caught:
         import_elsewhere([file], package=False)
     assert "mine.py" in str(caught.value)
+
+
+def test_a_loop_in_c_ends_with_a_line(tmp_path: Path) -> None:
+    """It hears no signal: the process that looks on kills it."""
+    file = file_of(tmp_path, "sum(iter(int, 1))\n")
+    program = f"""
+        from pathlib import Path
+        from suite.metrics import importing
+        importing.LIMIT, importing._GRACE = 0.5, 0.25
+        with importing.bounded(Path({str(file)!r})):
+            exec(Path({str(file)!r}).read_text())
+    """
+    words = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (-9, "")
+    assert done.stderr == f"{file}: importing takes longer than 0.5 s\n"
 
 
 @pytest.mark.slow
