@@ -102,7 +102,8 @@ def _scale(figures: Content) -> str:
     for stage, does in _STAGES.items():
         shown = [_stage(figures["sizes"][str(size)].get(stage)) for size in sizes]
         rows.append((f"{stage}: {does}", *shown, growth(figures, stage)))
-    stores = [(f"{size:,}", *_store(figures["sizes"][str(size)]["store"])) for size in sizes]
+    written = [size for size in sizes if figures["sizes"][str(size)].get("record")]
+    stores = [(f"{size:,}", *_store(figures["sizes"][str(size)]["store"])) for size in written]
     header = ("stage", *(f"{size:,} cells" for size in sizes), "against linear")
     lead = (
         f"A made-up grid with {figures['seeds']} seeds a setting and {figures['metrics']} metrics of the suite, their "
