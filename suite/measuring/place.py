@@ -16,6 +16,8 @@ WORKER_VARIABLES = {
     "MKL_NUM_THREADS": "1",
     # cuBLAS sums in a fixed order only in a workspace of fixed size; read when CUDA starts
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # joblib, which scikit-learn imports, asks for semaphores, and warns where a confined worker is refused them
+    "JOBLIB_MULTIPROCESSING": "0",
 }
 
 WORKER_MODULES = ("suite.measuring.jobs", "suite.measuring.train")

@@ -129,7 +129,8 @@ def _by_cell(pairs: NDArray[np.bool_], atoms: _Atoms) -> list[Vector]:
             rows[:, has] += pairs[:, atoms.starts[has] + place]
     summed = np.add.reduceat(rows, atoms.starts, axis=2) if n else rows
     wide = np.concatenate(atoms.belongs, axis=1, dtype=atoms.exact)
-    spread = (summed.reshape(-1, summed.shape[2]).astype(atoms.exact) @ wide).reshape(m, -1, wide.shape[1])
+    height, width = m * summed.shape[1], summed.shape[2]  # said outright: either may be 0
+    spread = (summed.reshape(height, width).astype(atoms.exact) @ wide).reshape(m, summed.shape[1], wide.shape[1])
     parts = np.split(spread, np.cumsum([own.shape[1] for own in atoms.belongs])[:-1], axis=2)
     return [own.T.astype(float) @ part.astype(float) for own, part in zip(atoms.belongs, parts, strict=True)]
 

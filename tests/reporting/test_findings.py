@@ -150,6 +150,7 @@ def test_words_that_two_rooms_share_are_the_same() -> None:
     assert (figured.ALL, figured.OF_RUNS) == (spec.ALL, spec._OF_RUNS)
 
 
+@pytest.mark.slow  # `suite leaderboard --check` says the same, in `.ci/run`
 def test_our_own_page_says_what_the_published_results_say() -> None:
     path = ROOT / "reports/findings.md"
     page = read_page(path)

@@ -61,6 +61,7 @@ def test_what_is_made_again_is_identical_and_the_local_report_is_not_touched(clo
     assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_only_whole_stacks_are_trained_and_a_second_call_trains_nothing(clone: Path) -> None:
     code, out, err = suite(clone, "run", "tiny/digits", "--cells", "1")
     assert code == 0, err
@@ -93,6 +94,7 @@ def test_runs_of_a_whole_store_that_are_not_measured_are_not_published(clone: Pa
     assert "is not measured yet" in err
 
 
+@pytest.mark.slow
 def test_other_published_numbers_are_told_of_and_fail(clone: Path) -> None:
     file = clone / "reports/results/tiny/digits/runs.csv"
     edit(file, lambda row: row.update(train_loss=repr(float(row["train_loss"]) * 1.001)))
