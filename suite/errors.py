@@ -34,4 +34,9 @@ def first_line(error: BaseException) -> str:
         message = "(its message cannot be had)"
     named = message if isinstance(error, SuiteError) and message else f"{type(error).__name__}: {message}"
     line = named.splitlines()[0][:300].encode("utf-8", "replace").decode()
-    return "".join(c if c.isprintable() else "\ufffd" for c in line)  # no orders to a terminal
+    return printable(line)
+
+
+def printable(text: str) -> str:
+    """A text of strangers without orders to a terminal: each character that cannot be shown is replaced."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

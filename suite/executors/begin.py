@@ -35,13 +35,18 @@ def computes(name: str) -> bool:
     return name in _KEPT or name.startswith(_KEPT_PREFIXES)
 
 
+def computing() -> dict[str, str]:
+    """The variables of this process that computing needs."""
+    return {name: value for name, value in os.environ.items() if computes(name)}
+
+
 def kept() -> dict[str, str]:
     """The variables of this process that a worker is told: what computing needs, and how to reach a network for data.
 
     An address of a proxy that holds a password is the one secret that may be among them.
     """
     told = {name for name in os.environ if name.startswith(_OF_DOWNLOADS) or name.lower().endswith("_proxy")}
-    return {name: value for name, value in os.environ.items() if name in told or computes(name)}
+    return computing() | {name: os.environ[name] for name in told}
 
 
 class Beginning:
@@ -75,13 +80,12 @@ class Beginning:
     def _let_it_run(self) -> None:
         if _runs(getattr(forkserver._forkserver, "_forkserver_pid", None)):
             return
-        computing = {name: value for name, value in os.environ.items() if computes(name)}
         # where this process finds its modules, and not in the folder that it happens to be in
         found = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
         # it heeds no Ctrl-C from the start: that is for the driver
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with _environment({**computing, **self._variables, **found}):
+            with _environment({**computing(), **self._variables, **found}):
                 forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

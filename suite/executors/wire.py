@@ -14,6 +14,8 @@ import pickle
 import struct
 from typing import Any
 
+from suite.errors import printable
+
 BEGUN, MOVED, DONE, FAILED = b"b", b"m", b"d", b"f"
 _HEAD, _NUMBER = struct.Struct("=cQ"), struct.Struct("=d")
 _CHUNK = 2**20
@@ -111,8 +113,7 @@ class Listener:
 
 def words(content: bytes) -> str:
     """A reason that was sent: a line that a terminal can show, however it was made."""
-    text = content.decode("utf-8", "replace")[:_MOST_WORDS]
-    return "".join(c if c.isprintable() else "�" for c in text)
+    return printable(content.decode("utf-8", "replace")[:_MOST_WORDS])
 
 
 class Teller:

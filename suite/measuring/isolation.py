@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from suite.executors import UNUSABLE_PROCESS, children
-from suite.executors.begin import computes
+from suite.executors.begin import computing
 from suite.executors.clearing import clear
 from suite.measuring import network
 
@@ -257,7 +257,7 @@ def forget_environment() -> None:
 
     They go from `os.environ`, from what Python and C keep of it, and on Linux from what /proc/self/environ shows.
     """
-    kept = {name: os.environ[name] for name in os.environ if computes(name)}
+    kept = computing()
     os.environ.clear()
     os.environ.update(kept)
     for name in [one for one in _environ_at_start() if os.fsdecode(one) not in kept]:

@@ -169,15 +169,17 @@ class Laboratory:
 
     def _points(self, p: Plan) -> Iterator[list[Point]]:
         """The checkpoints of each run."""
+        data: dict[str, str | None] = {}  # a stack's provenance is read once for all its runs
         for cell, run_id in p.runs():
             run = self.store.run(run_id)
             if run is None:
                 raise SuiteError(
                     f"{p.task.name}: run {run_id} is not trained yet: `suite train` with the same task file first"
                 )
-            _, noted = self.store.provenance(self.store.stack_of(run_id))
-            data = noted.get("data", {}).get("checksum")
-            yield [self._point(cell.task, run, c, data) for c in run.checkpoints]
+            if (stack := self.store.stack_of(run_id)) not in data:
+                _, noted = self.store.provenance(stack)
+                data[stack] = noted.get("data", {}).get("checksum")
+            yield [self._point(cell.task, run, c, data[stack]) for c in run.checkpoints]
 
     def _point(self, task: TaskSpec, run: StoredRun, at: StoredCheckpoint, data: str | None) -> Point:
         path = self.store.path

@@ -20,28 +20,16 @@ from random import Random
 from typing import Any
 
 from suite.progress import STATUS, read_status
-from tests.command import start, suite
+from tests.command import TINY, start, suite
 from tests.reliability.record import Keep, Told
 
 RUN = ("run", "tasks/small", "--quiet")
-SMALL = """\
-name: small/digits
-title: As small as can be
-kind: grid
-data: {kind: digits}
-model: {kind: mlp, widths: [4], bias: false}
-training:
-  optimizer: {kind: sgd, learning_rate: 0.1}
-  batch_size: 32
-  epochs: 3
-grid:
-  training.optimizer.learning_rate: [0.03, 0.3]
-  training.batch_size: [32, 64, 128]
-  seed: [0, 1]
-probes:
-  spectrum: {kind: dense, minibatches: 2}
-  gradients: null
-"""
+SMALL = (
+    TINY.replace("name: tiny/digits\ntitle: A tiny grid", "name: small/digits\ntitle: As small as can be")
+    .replace("[0.03, 0.1, 0.3]", "[0.03, 0.3]")
+    .replace("[32, 64]", "[32, 64, 128]")
+)
+"""Three stacks where the tests' tiny grid has two: a kill between stacks is met more often."""
 MOST_ENDS = 5
 """So often a run may end by itself before it is done, one start after another."""
 HANGS = 900.0

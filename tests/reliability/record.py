@@ -37,11 +37,16 @@ class Taking:
 
     def content(self, figures: dict[str, Any], complete: bool = True) -> dict[str, Any]:
         """The section's file with these figures; seconds are of the clock and of processors, until now."""
+        # here: torch in the processes that `scale` measures would be part of their memory
+        import torch
+
+        from suite.measuring.provenance import device_name
+
         provenance = {
             "date": self._date,
             **self._code,
             "versions": {"python": platform.python_version(), **_versions()},
-            "processor": _processor(),
+            "processor": device_name(torch.device("cpu")),
             "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "load_average": [round(self._load, 2), round(os.getloadavg()[0], 2)],
@@ -77,15 +82,6 @@ def _versions() -> dict[str, str]:
         except ModuleNotFoundError:
             continue
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _commit() -> dict[str, Any]:
