@@ -301,6 +301,7 @@ def estimated(
     as_json: bool,
     cells: int | None,
     metric_limit: float | None,
+    engine: Engine,
 ) -> None:
     """Print what tasks ask for and take; nothing is made, and neither data nor networks are loaded.
 
@@ -310,7 +311,9 @@ def estimated(
     from suite.errors import BadInput
     from suite.estimating.devices import device_named
     from suite.estimating.estimate import estimate, known_metrics
+    from suite.estimating.needs import needed_memory, needed_seconds
     from suite.estimating.shown import show, to_text
+    from suite.executors.job import Needs
     from suite.spec.loading import load_task
 
     if cells is not None:
@@ -319,11 +322,22 @@ def estimated(
     known_words(cost, dtype)
     many = workers or (os.cpu_count() or 1 if device.name == "cpu" else 1)
     metrics = known_metrics(tuple(path.resolve() for path in metric or ()), cost)
-    found = [estimate(load_task(file, max_cells(yes)), metrics, device, many, dtype, metric_limit) for file in files]
+    tasks = [load_task(file, max_cells(yes)) for file in files]
+    found = [estimate(task, metrics, device, many, dtype, metric_limit) for task in tasks]
     if as_json:
         print(to_text(found))
-    else:
-        show(console(), found)
+        return
+    show(console(), found)
+    if not engine.local:
+        memory = needed_memory(tasks, dtype)
+        hours = []
+        for training in (True, False):
+            estimated = Needs(memory=memory, seconds=needed_seconds(tasks, metrics, device, many, dtype, training))
+            needs = engine.needs(device.name, estimated)
+            hours.append(f"{(needs.seconds or 0) / 3600:.1f} h {'to train' if training else 'to measure'}")
+        asked = [f"cpus={needs.cpus}", f"gpus={needs.gpus:g}", f"memory={(needs.memory or 0) / 2**30:.1f} (GiB)"]
+        asked += [f"{' and '.join(hours)} for a job"] if engine.kind == "slurm" else []
+        console().print(f"A worker is asked for with {', '.join(asked)}.", soft_wrap=True, highlight=False)
 
 
 def lost(lines: list[str]) -> None:

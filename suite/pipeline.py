@@ -116,7 +116,8 @@ def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
         trained = [p for p in plans if untrained is None or p.task.name not in untrained.tasks]
         _measure(laboratory, trained, metrics, options)
         lost = _write(laboratory.store, trained, metrics, options.results)
-    report(options.reports, console, options.quiet, [p.task.name for p in trained])
+        laboratory.board.hide()
+        report(options.reports, console, options.quiet, [p.task.name for p in trained])  # `suite status`: not done yet
     if untrained is not None:
         raise Untrained("\n".join([*lost, str(untrained)]), untrained.tasks)
     return lost

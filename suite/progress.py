@@ -63,6 +63,10 @@ class Board:
             stopped = kind is not None and issubclass(kind, KeyboardInterrupt)  # SIGTERM is one too: suite.cli
             self._status.end("done" if kind is None else "interrupted" if stopped else "failed")
 
+    def hide(self) -> None:
+        """Show nothing more: what is printed from now on stands where the bars were. Other processes are told on."""
+        self._progress.stop()
+
     def follow(
         self,
         stage: str,
@@ -180,7 +184,8 @@ class _Group:
         return elapsed * (self.total - done) / done if known else None
 
     def standing(self) -> Standing:
-        return Standing(self.title, self.unit, self.total, self.finished, self.failed, self.running, self.done,
+        running = min(self.running, self.total - self.ended)  # a worker says that it is done a little later
+        return Standing(self.title, self.unit, self.total, self.finished, self.failed, running, self.done,
                         self.left(self.done))  # fmt: skip
 
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.forked import Forks
+
 TINY = """\
 name: tiny/digits
 title: A tiny grid
@@ -47,6 +49,7 @@ probes:
 """
 
 
+_FORKS, _SECONDS = Forks(), 300
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -75,14 +78,18 @@ def workplace(folder: Path) -> Path:
     return folder
 
 
+def _environment() -> dict[str, str]:
+    found = {k: v for k, v in os.environ.items() if k not in ("SUITE_HOME", "COLUMNS")}
+    found.setdefault("SUITE_COST", "free")  # the command line is tested here, each metric in tests/metrics
+    return found | {"COLUMNS": "150"}
+
+
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     """`suite WORDS` in `folder`, running."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("SUITE_HOME", "COLUMNS")}
-    environment.setdefault("SUITE_COST", "free")  # the command line is tested here, each metric in tests/metrics
     return subprocess.Popen(
         [sys.executable, "-m", "suite", *words],
         cwd=folder,
-        env=environment | {"COLUMNS": "150"},
+        env=_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -91,6 +98,8 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 def suite(folder: Path, *words: str) -> tuple[int, str, str]:
     """`suite WORDS` in `folder`: exit status, standard output, standard error."""
+    if _FORKS.fits(environment := _environment()):
+        return _FORKS.run(folder, words, environment, _SECONDS)
     process = start(folder, *words)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=_SECONDS)
     return process.returncode, out, err

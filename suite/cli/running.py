@@ -51,13 +51,13 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="With --cells or --dry-run: as JSON")] = False,
 ) -> None:
     """Train, measure, rank and report; does only what is missing."""
+    engine = arguments.engine(executor, address, need)
     if dry_run:
         files = arguments.paths(tasks)
-        arguments.estimated(files, metric, cost, on, workers, dtype, yes, as_json, cells, metric_limit)
+        arguments.estimated(files, metric, cost, on, workers, dtype, yes, as_json, cells, metric_limit, engine)
         return
     from suite import pipeline
 
-    engine = arguments.engine(executor, address, need)
     options = arguments.options(device, dtype, workers, metric, yes, quiet, metric_limit, cost, engine)
     if cells is not None:
         where = arguments.console(aside=as_json)

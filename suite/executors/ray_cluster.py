@@ -11,7 +11,9 @@ import contextlib
 import importlib
 import importlib.util
 import itertools
+import signal
 import socket
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,6 +67,7 @@ class RayExecutor:
         self._errors: Any = importlib.import_module("ray.exceptions")
         self._environment = dict(environment)
         self._own = not ray.is_initialized()
+        ended_by = signal.getsignal(signal.SIGTERM)
         try:
             _answers_at(address)
             ray.init(
@@ -75,6 +78,8 @@ class RayExecutor:
                 f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
                 "`ray start --head` begins one; one that asks for a token needs RAY_AUTH_MODE=token here too"
             ) from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ended_by)  # Ray puts its own in place, which aborts the process
         self._agents: dict[Any, _Hired] = {}  # by what says that they are ready
         self._grown = 0.0
         self._failures = 0  # one after another

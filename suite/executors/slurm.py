@@ -157,7 +157,11 @@ class SlurmExecutor:
                 local_max_num_timeout=0,
             )
             self._submitter.update_parameters(**self._parameters(options or {}))
-        except (RuntimeError, NameError, ValueError, TypeError) as error:
+        except RuntimeError as error:  # submitit's word where there is no `srun`
+            raise BadInput(
+                f"--executor slurm: {error}; give the command on a login node of Slurm, or leave --executor out"
+            ) from None
+        except (NameError, ValueError, TypeError) as error:
             raise BadInput(f"--executor slurm: {first_line(error)}") from None
         self._submitted: list[_Submitted] = []
 

@@ -183,5 +183,7 @@ def _data_now(owner: Owner) -> tuple[str | None, str]:
 def _redo(known: Owners, wanted: list[Reference]) -> str:
     commands, lost = known.commands(wanted)
     if lost:
-        commands.append("`suite run` with the task file of its run, which is none of those found here")
+        commands.append(
+            "`suite run` with the task file of its run, none of those found here (`suite verify FILE` says more of it)"
+        )
     return " && ".join([REPAIR, *commands])

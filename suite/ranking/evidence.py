@@ -100,6 +100,8 @@ class Evidence:
         self._numbers, self.drawn = bootstrap.clusters(points, results.hyperparameters)
         self.k = int(self._numbers.max(initial=-1)) + 1
         self._grouped: dict[str, tuple[list[Numbers], Numbers]] = {}
+        self._psis: dict[tuple[str, str, str], Sampled] = {}
+        self._values: dict[str, Vector] = {}
         own = pd.Series(self._numbers, points["run_id"].to_numpy())
         self.numbers: Numbers = own.reindex(self.frame["run_id"]).to_numpy() if self.within else self._numbers
         counts = bootstrap.cluster_counts(np.arange(self.k), resamples, bootstrap.generator(results.name))
@@ -112,7 +114,7 @@ class Evidence:
 
     def has(self, metric: str) -> bool:
         """Whether the metric has a value among the networks."""
-        return metric in self.metrics and bool(np.isfinite(self.frame[metric].to_numpy(float)).any())
+        return metric in self.metrics and bool(self.known(metric).any())
 
     def tried(self, metric: str) -> Rows:
         """At which networks (checkpoints) the metric was asked for a value."""
@@ -121,7 +123,7 @@ class Evidence:
 
     def known(self, metric: str) -> Rows:
         """At which networks (checkpoints) it has one."""
-        found: Rows = np.isfinite(self.frame[metric].to_numpy(float))
+        found: Rows = np.isfinite(self._column(metric)[0])
         return found
 
     def lacking(self, metric: str) -> Rows:
@@ -165,9 +167,15 @@ class Evidence:
 
     def psi(self, metric: str, target: str, hyperparameter: str) -> Sampled:
         """Granulated τ: only this hyperparameter varies."""
+        named = metric, target, self.factor(hyperparameter)
+        if named not in self._psis:  # Ψ, its worst part and each by itself are asked for again and again
+            self._psis[named] = self._psi(*named)
+        return self._psis[named]
+
+    def _psi(self, metric: str, target: str, factor: str) -> Sampled:
         x, y = self._column(metric), self._column(target)
-        groups, fixed = self._groups(self.factor(hyperparameter))
-        draws, _ = draw_granulated(x, y, groups, self._counts[:, self._numbers])
+        groups, fixed = self._groups(factor)
+        draws, _ = draw_granulated(x, y, groups, self._each_counts)
         known, counted = self.known(metric), np.zeros(len(self.frame), dtype=bool)
         for rows in groups:
             own = rows[known[rows]]
@@ -245,12 +253,18 @@ class Evidence:
         return np.nan_to_num(found)
 
     @cached_property
+    def _each_counts(self) -> Vector:
+        """How often each network (trajectories: run) is drawn, `(1 + R) × n`."""
+        counts: Vector = self._counts[:, self._numbers]
+        return counts
+
+    @cached_property
     def _draws(self) -> Draws:
         if not self.k:
             nothing = np.full((len(self.metrics), len(self.results.targets), len(self._counts)), np.nan)
             return Draws(nothing, np.array([nothing, nothing]))
         if self.within:
-            drawn = self._counts[:, self._numbers]
+            drawn = self._each_counts
             return Draws(mean_over_runs(self._each_run.tau, drawn), mean_over_runs(self._each_run.scores, drawn))
         return draw_kendall(self._pairs, self._counts)
 
@@ -320,7 +334,9 @@ class Evidence:
         return self.frame[names].to_numpy(float).T
 
     def _column(self, name: str) -> Vector:
-        return self._columns([name])
+        if name not in self._values:  # a table is slow to ask for a column, and claims ask a hundred thousand times
+            self._values[name] = self._columns([name])
+        return self._values[name]
 
     def _sampled(self, draws: Vector, settings: Numbers, n: int, least: float | None = None) -> Sampled:
         """A statistic of the settings (runs) with these numbers, which may repeat, and of n networks."""

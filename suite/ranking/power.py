@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from suite.ranking.bootstrap import LEVEL, generator
@@ -68,21 +69,35 @@ def _differences(settings: int, seeds: int, difference: float, gap_noise: float)
     shape = (SIMULATIONS, settings)
     gap = signal * random.standard_normal(shape)
     seen = gap[..., None] + noise * random.standard_normal((*shape, seeds))
-    taus = []
+    above, taus = _compared(seen), []
     for tau in (BASE + difference / 2, BASE - difference / 2):
         r = np.sin(np.pi / 2 * tau)
         metric = r * gap / signal + np.sqrt(1 - r**2) * random.standard_normal(shape)
-        taus.append(_tau(np.repeat(metric, seeds, axis=1), seen.reshape(SIMULATIONS, -1), seeds))
+        taus.append(_tau(metric, above, seeds))
     return taus[0] - taus[1]
 
 
-def _tau(x: Vector, y: Vector, seeds: int) -> Vector:
-    """τ-b of each row, x without ties but between the seeds of a setting."""
-    n = x.shape[1]
-    a, b = np.ascontiguousarray(x.T, np.float32), np.ascontiguousarray(y.T, np.float32)
+def _compared(y: Vector) -> list[NDArray[np.float32]]:
+    """Of settings d = 1, 2, … apart, how many pairs of their seeds rise minus fall: `settings − d × simulations` each.
+
+    Args:
+        y: `simulations × settings × seeds`, no two alike.
+    """
+    b = np.ascontiguousarray(np.moveaxis(y, 0, -1), np.float32)
+    made = []
+    for d in range(1, len(b)):
+        later, earlier = b[d:], b[:-d]
+        rises = sum(np.sign(later[:, i] - earlier[:, j]) for i in range(b.shape[1]) for j in range(b.shape[1]))
+        made.append(np.asarray(rises, np.float32))
+    return made
+
+
+def _tau(x: Vector, above: list[NDArray[np.float32]], seeds: int) -> Vector:
+    """τ-b of each row of x, `simulations × settings`, the same for all seeds of a setting, with what is compared."""
+    a, n = np.ascontiguousarray(x.T, np.float32), x.shape[1] * seeds
     agree = np.zeros(len(x))
-    for d in range(1, n):
-        agree += np.sign((a[d:] - a[:-d]) * (b[d:] - b[:-d])).sum(0)
+    for d, rises in enumerate(above, start=1):
+        agree += (np.sign(a[d:] - a[:-d]) * rises).sum(0)
     pairs = n * (n - 1) / 2
     tau: Vector = agree / np.sqrt((pairs - n * (seeds - 1) / 2) * pairs)
     return tau

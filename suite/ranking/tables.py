@@ -29,6 +29,8 @@ _NEEDED = ("run_id", "status")
 """Words that every row has."""
 _NUMBERS = {*MEASURES, *GAPS, *SPECTRA[1:], *EDGE[1:], "value", "standard_error"}
 _MOST_STEPS = 10**15
+_TEXT = pd.read_csv(io.StringIO("word\n"), dtype=str).dtypes["word"]
+"""What pandas of this version has words in."""
 _ORDERS = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\u200e-\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -149,13 +151,13 @@ def _read(folder: Path) -> TaskResults:
     provenance = read_provenance(folder / "provenance.json")
     runs = _runs(folder / "runs.csv", provenance["factors"])
     described = _metrics(folder / "metrics.json")
-    parts = []
+    parts, points = [], _points(runs)
     for name in described.index:
         path = folder / "values" / f"{name}.csv"
         table = _table(path, ["run_id", "step", "component", "value", "standard_error", "status", "reason"])
         whole = table["component"].isna() | (table["component"] == "")
         table["metric"] = [name if w else f"{name}.{c}" for w, c in zip(whole, table["component"], strict=True)]
-        _known_runs(path, table, runs)
+        _known_runs(path, table, points)
         parts.append(table)
     values = pd.concat(parts, ignore_index=True)
     if values.empty:
@@ -194,7 +196,7 @@ def _spectra(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=SPECTRA)
     table = _table(path, SPECTRA)
-    _known_points(path, table, runs)
+    _known_points(path, table, _points(runs))
     repeated = table.duplicated(["run_id", "step", "share"])
     if repeated.any():
         raise BadInput(
@@ -224,24 +226,24 @@ def _metrics(path: Path) -> pd.DataFrame:
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
     """A CSV file as text, its numbers made numbers: by Python, which reads back every float as it was written."""
-    text = _text(path)
-    _check_shape(path, text)
-    try:
-        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, na_values=[""])
-    except ValueError as error:  # pandas' parser errors are ValueErrors and name the line
-        raise BadInput(f"{path}: {' '.join(str(error).split())}; publish the task again") from None
-    if missing := [name for name in columns if name not in table]:
+    header, *rows = _rows(path)
+    texts = dict(zip(header, zip(*rows, strict=True) if rows else [()] * len(header), strict=True))
+    if missing := [name for name in columns if name not in texts]:
         raise BadInput(f"{path}:1: columns {', '.join(missing)} are missing; publish the task again")
-    for name in [name for name in columns if name in _NUMBERS]:
-        table[name] = _numbers(path, table[name])
+    numbers = {name: _numbers(path, name, texts[name]) for name in columns if name in _NUMBERS}
     for name in [name for name in columns if name in _NEEDED]:
-        if table[name].isna().any():
-            raise BadInput(
-                f"{path}:{int(np.argmax(table[name].isna())) + 2}: {name} is missing; publish the task again"
-            )
+        if "" in texts[name]:
+            raise BadInput(f"{path}:{texts[name].index('') + 2}: {name} is missing; publish the task again")
+    table = pd.DataFrame({name: numbers[name] if name in numbers else _words(texts[name]) for name in header})
     for name in [name for name in columns if name not in {*_NUMBERS, *_WORDS}]:
         table[name] = _factor(table[name])
     return table
+
+
+def _words(texts: Sequence[str]) -> pd.Series[str]:
+    """A column of words, NaN where there is none."""
+    column: pd.Series[str] = pd.Series([text or np.nan for text in texts], dtype=_TEXT)
+    return column
 
 
 def _text(path: Path) -> str:
@@ -254,37 +256,40 @@ def _text(path: Path) -> str:
         raise BadInput(f"{path}: byte {error.start} is not UTF-8; publish the task again") from None
 
 
-def _check_shape(path: Path, text: str) -> None:
-    """That all rows are as long as the header, which names every column once: pandas would fill or shift them."""
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] = []
+def _rows(path: Path) -> list[Sequence[str]]:
+    """The header, which names every column once, and all rows, which are as long as it is."""
+    text = _text(path)
+    reader, rows = csv.reader(io.StringIO(text, newline=""), strict=True), list[Sequence[str]]()
     try:
-        for row in rows:
-            header = header or row
-            if row and len(row) != len(header):
+        for row in reader:
+            if rows and row and len(row) != len(rows[0]):
                 raise BadInput(
-                    f"{path}:{rows.line_num}: {len(row)} cells, the header has {len(header)}; publish the task again"
+                    f"{path}:{reader.line_num}: {len(row)} cells, the header has {len(rows[0])}; publish the task again"
                 )
+            rows += [row] * bool(row)
     except csv.Error as error:
-        raise BadInput(f"{path}:{rows.line_num}: not CSV: {error}; publish the task again") from None
-    if text and text[-1] not in "\r\n":  # a number may have lost its last digits
+        raise BadInput(f"{path}:{reader.line_num}: not CSV: {error}; publish the task again") from None
+    if not rows:
+        raise BadInput(f"{path}: not even a header; publish the task again")
+    if text[-1] not in "\r\n":  # a number may have lost its last digits
         raise BadInput(
-            f"{path}:{rows.line_num}: the last line has no end: the file is cut short; publish the task again"
+            f"{path}:{reader.line_num}: the last line has no end: the file is cut short; publish the task again"
         )
-    if repeated := sorted({name for name in header if header.count(name) > 1}):
+    if repeated := sorted({name for name in rows[0] if rows[0].count(name) > 1}):
         raise BadInput(f"{path}:1: column {shown(repeated[0])} is there twice; publish the task again")
+    return rows
 
 
-def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
-    made = []
-    for row, text in enumerate(column):
+def _numbers(path: Path, name: str, texts: Sequence[str]) -> pd.Series[float]:
+    """A column of numbers, NaN where there is none; a step is a count: "7.5" and a missing one are errors."""
+    read, made = _step if name == "step" else float, list[float]()
+    for row, text in enumerate(texts):
         try:
-            # a step is a count: "7.5" and a missing one are errors
-            made.append(_step(text) if column.name == "step" else float(text))
+            made.append(read(text) if text or name == "step" else np.nan)
         except ValueError:
-            said = "a number is missing" if pd.isna(text) else f"{shown(text)} is not a number"
-            raise BadInput(f"{path}:{row + 2}: {column.name}: {said}") from None
-    return pd.Series(made, column.index, dtype=int if column.name == "step" else float)
+            said = f"{shown(text)} is not a number" if text else "a number is missing"
+            raise BadInput(f"{path}:{row + 2}: {name}: {said}") from None
+    return pd.Series(made, dtype=int if name == "step" else float)
 
 
 def _step(text: str) -> int:
@@ -313,15 +318,19 @@ def _factor(column: pd.Series[str]) -> pd.Series[Any]:
         return column
 
 
-def _known_points(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:
-    known = set(zip(runs["run_id"], runs["step"], strict=True))
-    for row, pair in enumerate(zip(table["run_id"], table["step"], strict=True)):
+def _points(runs: pd.DataFrame) -> set[tuple[Any, Any]]:
+    """The run and the step of each row."""
+    return set(zip(runs["run_id"].tolist(), runs["step"].tolist(), strict=True))
+
+
+def _known_points(path: Path, table: pd.DataFrame, known: set[tuple[Any, Any]]) -> None:
+    for row, pair in enumerate(zip(table["run_id"].tolist(), table["step"].tolist(), strict=True)):
         if pair not in known:
             raise BadInput(f"{path}:{row + 2}: run {plain(pair[0])} at step {pair[1]} is not in runs.csv")
 
 
-def _known_runs(path: Path, table: pd.DataFrame, runs: pd.DataFrame) -> None:
-    _known_points(path, table, runs)
+def _known_runs(path: Path, table: pd.DataFrame, points: set[tuple[Any, Any]]) -> None:
+    _known_points(path, table, points)
     repeated = table.duplicated(["run_id", "step", "metric"])
     if repeated.any():
         row = int(np.argmax(repeated.to_numpy()))

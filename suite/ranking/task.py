@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from suite.ranking.grid import grid_columns
 from suite.ranking.significance import holm, p_value
 from suite.ranking.spearman import spearman_columns
 from suite.ranking.tables import TaskResults
+from suite.ranking.trajectory import transitions
 from suite.ranking.within import Run, mean_over_runs, run_taus, runs_of
 
 _SIDE = {1: 0, -1: 1}
@@ -92,10 +94,9 @@ class TaskRanking:
         Raises:
             KeyError: the task has no such metric or target.
         """
-        rows = self.rows[(self.rows["metric"] == metric) & (self.rows["target"] == target)]
-        if rows.empty:
+        row = self._row.get((metric, target))
+        if row is None:
             raise KeyError(f"{self.results.name} has no metric {metric} with target {target}")
-        row = rows.iloc[0]
         if not (row["low"] > 0 or row["high"] < 0):
             return []
         names = [name for name in self.results.hyperparameters if f"partial:{name}" in row]
@@ -113,6 +114,20 @@ class TaskRanking:
     def lacks_values(self, metric: str) -> bool:
         """Whether a value of the metric is missing somewhere, or all of them are."""
         return self._known.get(metric, (False, True))[1]
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """When metrics change (`suite.ranking.trajectory.transitions`).
+
+        Raises:
+            ValueError: the task is not a trajectory task.
+        """
+        return transitions(self.results)
+
+    @cached_property
+    def _row(self) -> dict[tuple[str, str], dict[Hashable, Any]]:
+        """Of each metric and target: its row."""
+        return {(row["metric"], row["target"]): row for row in self.rows.to_dict("records")}
 
     @cached_property
     def _known(self) -> dict[str, tuple[bool, bool]]:

@@ -97,7 +97,9 @@ class Board:
         alike = int((table["group"] == row["group"]).sum()) - 1
         parts = []
         if above:
-            parts.append(f"{above} trivial predictor{'s' if above > 1 else ''} score{'' if above > 1 else 's'} higher")
+            parts.append(
+                f"{above} trivial predictor{'s' if above > 1 else ''} score{'' if above > 1 else 's'} as high or higher"
+            )
         if alike and not pd.isna(row["group"]):
             parts.append(
                 f"{alike} others cannot be told apart from it (ranks {between(row['rank_low'], row['rank_high'])})"

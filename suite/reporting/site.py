@@ -164,9 +164,7 @@ def _change_rows(sheet: Sheet) -> list[dict[str, Any]]:
     """Of a trajectory task's metrics that change where the test accuracy jumps: lead in steps, with its interval."""
     if sheet.results.kind != "trajectory":
         return []
-    from suite.ranking.trajectory import transitions
-
-    table = transitions(sheet.results).set_index("metric")
+    table = sheet.task.changes.set_index("metric")
     return [{str(k): v for k, v in table.loc[m.name].items()} | {"title": m.title, "name": m.name}
             for m in sheet.metrics]  # fmt: skip
 

@@ -11,7 +11,6 @@ from suite.ranking.chances import TAIL
 from suite.ranking.evidence import least_chance
 from suite.ranking.tables import short
 from suite.ranking.task import TaskRanking
-from suite.ranking.trajectory import transitions
 from suite.reporting.board import (
     CLAIM,
     LACKING,
@@ -102,7 +101,7 @@ def _with_interval(row: Row, name: str) -> str:
 
 def _transitions(task: TaskRanking) -> str:
     """When metrics change, against when test accuracy jumps; those that change in some run."""
-    found = transitions(task.results)
+    found = task.changes
     if found.empty or not found["grokked"].max():
         return f"## Transitions\n\n{transition_sentence(task)}"
     length = float(task.results.runs["step"].max())
@@ -124,7 +123,7 @@ def _told_apart(row: dict[Hashable, Any], length: float) -> str:
 
 def transition_sentence(task: TaskRanking) -> str:
     """In how many runs test accuracy jumps, and what metrics do then."""
-    found = transitions(task.results)
+    found = task.changes
     if found.empty or not found["grokked"].max():
         return "**Transitions**: test accuracy jumps in no run.\n"
     grokked, quiet = int(found["grokked"].max()), int(found["quiet"].max())

@@ -375,6 +375,20 @@ def test_gpt2_is_estimated_without_its_data(tmp_path: Path, monkeypatch: pytest.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpt2.yaml"]
 
 
+def test_a_dry_run_says_what_a_worker_on_another_machine_is_asked_for(tmp_path: Path) -> None:
+    folder = workplace(tmp_path)
+    words = ("run", "tasks/tiny", "--dry-run", "--executor", "slurm", "--need")
+    code, out, err = suite(folder, *words, "cpus=3")
+    assert code == 0, err
+    asked = (
+        "A worker is asked for with cpus=3, gpus=0, memory=2.0 (GiB), 0.5 h to train and 0.5 h to measure for a job."
+    )
+    assert asked in out
+    code, out, err = suite(folder, *words, "memory=abc")
+    assert (code, out) == (2, "")
+    assert err == "--need memory=abc: a number above 0 is meant\n"
+
+
 def test_a_dry_run_says_what_there_is_to_do_and_makes_nothing(tmp_path: Path) -> None:
     folder = workplace(tmp_path)
     code, out, err = suite(folder, "run", "tasks/tiny", "--dry-run", "--workers", "1")

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from suite.ranking.power import SIMULATIONS, _differences, _tau, power_table, settings_needed
+from suite.ranking.power import SIMULATIONS, _compared, _differences, _tau, power_table, settings_needed
 
 
 def test_tau_is_scipys() -> None:
     random = np.random.default_rng(0)
-    x, y = np.repeat(random.normal(size=(3, 8)), 2, axis=1), random.normal(size=(3, 16))
-    assert _tau(x, y, 2) == pytest.approx([kendalltau(a, b).statistic for a, b in zip(x, y, strict=True)])
+    x, y = random.normal(size=(3, 8)), random.normal(size=(3, 8, 2))
+    expected = [kendalltau(np.repeat(a, 2), b.ravel()).statistic for a, b in zip(x, y, strict=True)]
+    assert _tau(x, _compared(y), 2) == pytest.approx(expected)
 
 
 def test_metrics_differ_by_what_is_said_where_seeds_agree() -> None:
