@@ -126,7 +126,7 @@ def test_a_run_of_another_device_and_dtype_is_made_again_there(tmp_path: Path, m
     assert damage.redo.endswith(f"suite run {file} --device cuda --dtype float64")
     file.unlink()
     (damage,) = verify(tmp_path).damages
-    assert damage.redo.endswith("with the task file of its run, which is none of those found here")
+    assert damage.redo.endswith("none of those found here (`suite verify FILE` says more of it)")
 
 
 def test_rows_that_point_nowhere(tmp_path: Path) -> None:
