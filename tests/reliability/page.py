@@ -151,6 +151,8 @@ def _kills(figures: Content) -> str:
     lead = (
         f"{figures['kills']} × `kill -9` ({killed}; seed {figures['seed']}) at random moments of `suite run` on a grid "
         "of twelve networks: after each the same command is given again until it is done, then a new store is begun. "
+        "So a run to its end goes through several kills. A driver that is killed is one start more; a worker that is "
+        "killed is replaced and its job begun again, unseen but for the lines in the last table, if there is one. "
         f"Undisturbed it takes {said(figures['undisturbed_seconds'])} s."
     )
     text = f"{filled(lead)}\n{table(('', 'count'), counts)}\n{phases}"
