@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from suite import cli
+from suite import cli, pipeline
 from suite.cli.app import Terminated
 from suite.errors import BadInput
 from suite.executors import Job, LocalExecutor, Progress
 from suite.progress import STATUS, Board, Standing, Status, read_status
-from tests.command import start, suite, workplace
+from tests.command import TINY, start, suite, workplace
 
 
 def double(x: int, progress: Progress) -> int:
@@ -50,6 +50,25 @@ def test_a_board_that_is_left_by_an_error_says_so(tmp_path: Path) -> None:
         found = read_status(tmp_path / STATUS)
         assert found is not None
         assert found.state == end
+
+
+def test_a_run_is_done_when_its_report_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[str]()
+
+    def report(*words: object) -> None:
+        during = read_status(tmp_path / STATUS)
+        assert during is not None
+        seen.append(during.state)
+
+    monkeypatch.setattr(pipeline, "report", report)
+    task = tmp_path / "two.yaml"
+    task.write_text(TINY.replace("[0.03, 0.1, 0.3]", "[0.1]").replace("[0, 1]", "[0]"))
+    options = pipeline.Options(home=tmp_path, device="cpu", cost="free", workers=1, quiet=True)
+    assert pipeline.run([task], options, Console(quiet=True)) == []
+    after = read_status(tmp_path / STATUS)
+    assert after is not None
+    assert (seen, after.state) == (["running"], "done")
+    assert [one.running for one in after.work] == [0] * len(after.work)
 
 
 def test_who_is_gone_without_a_word_was_killed(tmp_path: Path) -> None:

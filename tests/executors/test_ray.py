@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -179,3 +180,15 @@ def test_nothing_is_left_on_a_node(temporary: Path, cluster: Any) -> None:
 def test_no_cluster_is_bad_input() -> None:
     with pytest.raises(BadInput, match=r"^--address 127\.0\.0\.1:1: no Ray cluster answers there"):
         RayExecutor("127.0.0.1:1", None, {})
+
+
+def test_sigterm_ends_the_command_as_it_does_elsewhere(cluster: Any) -> None:
+    """Not as Ray would have it: with a stack of its own calls, and aborted."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        with RayExecutor(cluster.address, 1, {}):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
