@@ -311,7 +311,7 @@ def estimated(
     from suite.errors import BadInput
     from suite.estimating.devices import device_named
     from suite.estimating.estimate import estimate, known_metrics
-    from suite.estimating.needs import needed_memory, needed_seconds
+    from suite.estimating.needs import needed_memory, needed_seconds, slowest
     from suite.estimating.shown import show, to_text
     from suite.executors.job import Needs
     from suite.spec.loading import load_task
@@ -329,11 +329,10 @@ def estimated(
         return
     show(console(), found)
     if not engine.local:
-        memory = needed_memory(tasks, dtype)
-        hours = []
+        memory, hours, slow = needed_memory(tasks, dtype), list[str](), slowest(device.name == "cpu")
         for training in (True, False):
-            estimated = Needs(memory=memory, seconds=needed_seconds(tasks, metrics, device, many, dtype, training))
-            needs = engine.needs(device.name, estimated)
+            seconds = needed_seconds(tasks, metrics, slow, workers or 1, dtype, training)
+            needs = engine.needs(slow.name, Needs(memory=memory, seconds=seconds))
             hours.append(f"{(needs.seconds or 0) / 3600:.1f} h {'to train' if training else 'to measure'}")
         asked = [f"cpus={needs.cpus}", f"gpus={needs.gpus:g}", f"memory={(needs.memory or 0) / 2**30:.1f} (GiB)"]
         asked += [f"{' and '.join(hours)} for a job"] if engine.kind == "slurm" else []

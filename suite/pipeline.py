@@ -13,9 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from suite.errors import BadInput, Untrained
-from suite.estimating.devices import device_named
 from suite.estimating.estimate import known_metrics
-from suite.estimating.needs import needed_memory, needed_seconds
+from suite.estimating.needs import needed_memory, needed_seconds, slowest
 from suite.executors import Executor, Needs
 from suite.executors.engine import HERE, Engine
 from suite.measuring.measure import Laboratory, Plan, plan
@@ -99,9 +98,8 @@ class Options:
 
     def _needs(self, tasks: Sequence[TaskSpec], training: bool) -> Needs:
         device = self.place().device
-        on = device_named("cpu" if device.type == "cpu" else "a100")  # the slowest that is known: time to spare
         metrics = known_metrics(self.metric_files, self.cost)
-        seconds = needed_seconds(tasks, metrics, on, self.workers or 1, self.dtype, training)
+        seconds = needed_seconds(tasks, metrics, slowest(device.type == "cpu"), self.workers or 1, self.dtype, training)
         return self.engine.needs(str(device), Needs(memory=needed_memory(tasks, self.dtype), seconds=seconds))
 
 

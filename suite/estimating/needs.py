@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from suite.estimating.devices import Device
+from suite.estimating.devices import Device, device_named
 from suite.estimating.estimate import Measure, estimate, stack_memory
 from suite.estimating.work import trained
 from suite.spec.task import TaskSpec
@@ -16,6 +16,11 @@ _MARGIN = 2.0
 _SLOWER = 3.0
 """What estimates of time are multiplied by: they were within 1.7 of recorded ones, on another machine."""
 _LEAST = 1800.0
+
+
+def slowest(cpu: bool) -> Device:
+    """The slowest device of a kind that is known: what a worker is asked for leaves time to spare."""
+    return device_named("cpu" if cpu else "a100")
 
 
 def needed_memory(tasks: Sequence[TaskSpec], dtype: str) -> int:
