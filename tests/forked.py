@@ -37,7 +37,7 @@ class Forks:
 
     def run(
         self, folder: Path, words: Sequence[str], environment: Mapping[str, str], seconds: float
-    ) -> tuple[Any, ...]:
+    ) -> tuple[int, str, str]:
         """`suite WORDS` in `folder`: exit status, standard output, standard error.
 
         Raises:

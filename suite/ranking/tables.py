@@ -173,7 +173,7 @@ def _read(folder: Path) -> TaskResults:
         _with_components(described, values),
         runs,
         values,
-        _spectra(folder / "spectra.csv", runs),
+        _spectra(folder / "spectra.csv", points),
         _edge(folder / "edge.csv", runs),
     )
 
@@ -191,12 +191,12 @@ def _runs(path: Path, factors: list[str]) -> pd.DataFrame:
     return table
 
 
-def _spectra(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
+def _spectra(path: Path, points: set[tuple[Any, Any]]) -> pd.DataFrame:
     """Those of a task; none where there is no such file."""
     if not path.is_file():
         return pd.DataFrame(columns=SPECTRA)
     table = _table(path, SPECTRA)
-    _known_points(path, table, _points(runs))
+    _known_points(path, table, points)
     repeated = table.duplicated(["run_id", "step", "share"])
     if repeated.any():
         raise BadInput(
