@@ -63,7 +63,7 @@ def train_in_parts(
     results is told of it by `parts` in their provenance.
 
     Raises:
-        RuntimeError: a single cell runs out of memory, or it is about something else.
+        RuntimeError, MemoryError: a single cell runs out of memory, or it is about something else.
     """
     waiting, done = deque([stack]), 0
     while waiting:
@@ -75,7 +75,7 @@ def train_in_parts(
 
         try:
             records = train(part, told)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:  # torch's, and that of numpy and Python
             if len(part.cells) == 1 or not _is_of_memory(error):
                 raise
             middle = len(part.cells) // 2
@@ -87,8 +87,8 @@ def train_in_parts(
             torch.cuda.empty_cache()
 
 
-def _is_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: " in str(error)
+def _is_of_memory(error: RuntimeError | MemoryError) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
 
 
 def _stored(run_id: str, record: RunRecord, problem: Problem, kept: Trajectory | None) -> StoredRun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,7 +29,7 @@ def stack(tmp_path: Path) -> Stack:
     return max(stacks(load_task(tmp_path / "task.yaml")), key=lambda one: len(one.cells))  # six cells
 
 
-def fits(most: int, error: RuntimeError) -> Callable[[Stack, Progress], list[str]]:
+def fits(most: int, error: Exception) -> Callable[[Stack, Progress], list[str]]:
     """Training on a device that has room for so many cells."""
 
     def records(part: Stack, progress: Progress) -> list[str]:
@@ -59,6 +60,13 @@ def test_parts_are_halves_and_cells_keep_their_order(stack: Stack, most: int, si
 def test_what_halving_does_not_help_is_raised(stack: Stack, most: int, error: RuntimeError) -> None:
     with pytest.raises(RuntimeError, match=str(error)):
         list(train.train_in_parts(stack, CPU.device, fits(most, error), nothing))  # type: ignore[arg-type]
+
+
+def test_numpy_says_it_in_other_words(stack: Stack) -> None:
+    with pytest.raises(MemoryError) as caught:
+        np.empty(2**50, dtype=np.float64)
+    parts = list(train.train_in_parts(stack, CPU.device, fits(4, caught.value), nothing))  # type: ignore[arg-type]
+    assert [len(part) for part in parts] == [3, 3]
 
 
 def test_a_cpu_says_it_in_other_words(stack: Stack) -> None:
