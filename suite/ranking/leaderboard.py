@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,20 @@ def averaged(scores: list[Score], clusters: list[int], bounds: tuple[float, floa
     return {"score": value, "low": low, "high": high}
 
 
-def _beats(own: list[Score], best: list[Score], clusters: list[int]) -> str:
+def difference(rankings: Sequence[TaskRanking], metric: str, other: str) -> dict[str, float]:
+    """A metric's score over all tasks minus another's, on the same replicates: `score`, `low`, `high`."""
+    scored = [ranking for ranking in rankings if ranking.scored]
+    own, rival = ([score_on(ranking, name) for ranking in scored] for name in (metric, other))
+    return _difference(own, rival, [ranking.clusters for ranking in scored])
+
+
+def _difference(own: list[Score], best: list[Score], clusters: list[int]) -> dict[str, float]:
     differences = [Score(a.value - b.value, a.replicates - b.replicates) for a, b in zip(own, best, strict=True)]
-    row = averaged(differences, clusters, (-2.0, 2.0))
+    return averaged(differences, clusters, (-2.0, 2.0))
+
+
+def _beats(own: list[Score], best: list[Score], clusters: list[int]) -> str:
+    row = _difference(own, best, clusters)
     return "yes" if float(row["low"]) > 0 else "no" if float(row["high"]) < 0 else "undecided"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from suite.ranking import bootstrap
-from suite.ranking.bootstrap import cluster_counts, clusters, generator, intervals
+from suite.ranking.bootstrap import cluster_counts, clusters, generator, intervals, setting_numbers
 from suite.ranking.correlation import Vector
 from suite.ranking.tables import TaskResults
 
@@ -81,8 +81,9 @@ def transitions(results: TaskResults, resamples: int = bootstrap.RESAMPLES) -> p
     Returns:
         One row per metric: `grokked` runs with a transition; `runs`, those in which the metric changes too; `lead`,
         how many steps before the accuracy it does, on the mean over these (below 0: after it), and its 95 % interval
-        `low`, `high`, from settings drawn again (NaN from fewer than two); `quiet` runs without a transition, and
-        `false_alarms`, the share of them in which the metric changes all the same (NaN where there are none).
+        `low`, `high`, from settings drawn again (NaN from fewer than two: the seeds of one setting are one
+        observation); `quiet` runs without a transition, and `false_alarms`, the share of them in which the metric
+        changes all the same (NaN where there are none).
 
     Raises:
         ValueError: the task is not a trajectory task.
@@ -129,7 +130,10 @@ def _interval(
     """The mean lead and its interval, which ends where the longest run does."""
     if not runs:
         return float("nan"), float("nan"), float("nan")
-    numbers, _ = clusters(pd.concat([run.head(1) for run in runs]), results.hyperparameters)
+    points = pd.concat([run.head(1) for run in runs])
+    # of the whole task, not of these runs: those of one setting of many are not independent
+    _, drawn = clusters(results.runs.drop_duplicates("run_id"), results.hyperparameters)
+    numbers = setting_numbers(points, results.hyperparameters) if drawn == "settings" else np.arange(len(points))
     counts = cluster_counts(numbers, resamples, generator(results.name, "transitions"))
     draws = np.concatenate([[leads.mean()], counts @ leads / counts.sum(1)])
     longest = max(float(np.ptp(run["step"])) for run in runs)

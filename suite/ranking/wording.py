@@ -23,6 +23,7 @@ def words(test: ClaimTest, brief: bool = False) -> str:
         "agreement": f"τ with {test.other}",
         "instability": "standard deviation over settings of τ",
         "score": "score",
+        "rank": "rank",
     }
     if test.statistic == "transition":
         return f"share of grokking settings with a {test.change} of {_who(test)} at the jump {_compared(test)}"

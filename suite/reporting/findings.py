@@ -14,7 +14,7 @@ from suite.reporting.board import Board, number, span
 if TYPE_CHECKING:
     from suite.spec.figure import Figure, Page
 
-_SHARES = ("transition", "cells", "edge")
+_SHARES = ("transition", "cells", "edge", "edge_end")
 _WORDS = {"holds": "holds", "fails": "certainly fails", "open": "cannot be told"}
 
 
@@ -29,7 +29,7 @@ def refreshed(page: Page, board: Board, resamples: int = bootstrap.RESAMPLES) ->
     pool, parts, end = Pool([task.results for task in board.tasks], resamples), [], 0
     untrue = [(problem.line, problem.message) for problem in page.loose]
     for placed in page.figures:
-        found = figured(placed.figure, pool, board.overall)
+        found = figured(placed.figure, pool, board.overall, board.tasks)
         parts += [page.text[end : placed.start], _text(placed.figure, found)]
         end = placed.end
         if found.outcome != placed.figure.says or math.isnan(found.value):
@@ -42,8 +42,13 @@ def _text(figure: Figure, found: Figured) -> str:
         return "–"
     if figure.statistic in _SHARES:
         return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    if figure.statistic == "networks":
+        return found.note
+    if figure.statistic == "rank":
+        return f"{found.value:.0f} [{found.low:.0f}, {found.high:.0f}]"
     digits = 0 if figure.statistic == "lead" else 2
-    return f"{number(found.value, digits)} {span(found.low, found.high, digits)}".strip()
+    note = f"({found.note})" if found.note else ""
+    return " ".join(filter(None, [number(found.value, digits), span(found.low, found.high, digits), note]))
 
 
 def _otherwise(figure: Figure, found: Figured) -> str:

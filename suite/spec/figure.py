@@ -24,38 +24,51 @@ from suite.spec.task import Name, Target
 
 ALL = "all"
 """All published tasks: the score of leaderboard.md."""
-_OF_RUNS = ("lead", "edge")
-"""Statistics that claims have not: how long before the jump a metric changes; the networks that passed the edge."""
-_WITHOUT_TARGET = ("agreement", "transition", "cells", *_OF_RUNS)
+_OF_RUNS = ("lead", "edge", "edge_end")
+"""Statistics that claims have not: how long before the jump a metric changes; the networks beyond the edge."""
+_OF_ALL = ("score", "rank")
+_WITHOUT_TARGET = ("agreement", "transition", "cells", "networks", *_OF_RUNS)
 _FIGURE = re.compile(r"<!--\s*figure\s*(\{(?:(?!-->).)*\})\s*-->((?:(?!<!--).)*)<!--\s*/figure\s*-->", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_LOOSE = re.compile(r"(?<![\w.])[+−-]\d[\d,]*(?:\.\d+)?|\d\.?\d* \[[+−-]?\d")
-"""What looks like a correlation or an interval and is no figure: a number with a sign, or one with an interval."""
+_CODE = re.compile(r"`[^`]*`")
+_LOOSE = re.compile(
+    r"(?<![\w.])[+−-]\d[\d,]*(?:\.\d+)?|\d\.?\d* \[[+−-]?\d|(?<![\w.,])\d+\.\d+"
+    r"|\b\d[\d,]* of \d[\d,]*\b|\bp [=<>≤] ?\d[\d.]*|\b(?!95 ?%)\d+ ?%"
+)
+"""What looks like a result and is no figure: numbers with a sign, an interval or decimals, p-values, shares, counts."""
 
 
 class Figure(ClaimTest):
     """A test on one task and target, and whether the sentence says that it holds.
 
-    `lead` is how many steps before the jump of test accuracy a metric changes, `edge` the share of networks whose edge
-    ratio exceeded 1 at a recorded step of training.
+    `lead` is how many steps before the jump of test accuracy a metric changes; `edge` the share of networks whose edge
+    ratio exceeded 1 at a recorded step of training, `edge_end` at the last one; `networks` how many count, of how many
+    there are; `rank` that of a metric's score over all tasks.
     """
 
     task: Name
     target: Target | None = None
-    statistic: Statistic | Literal["lead", "edge"]  # type: ignore[assignment]
+    statistic: Statistic | Literal["lead", "edge", "edge_end", "networks", "rank"]  # type: ignore[assignment]
     ruled: bool = True
     says: Literal["holds", "open", "fails"] = "holds"
 
     def _misfits(self) -> Iterator[str]:
+        if self.statistic == "networks":
+            if self.task == ALL or self.model_fields_set - {"task", "statistic"}:
+                yield "networks is of one task, and has no use for anything else"
+            return
         yield from super()._misfits()
         whole = self.task == ALL
-        alone = self.metric is not None and self.beats is None and self.between is None
-        if whole and (self.statistic != "score" or not alone):
-            yield "of all tasks there is the score of one metric, against a number"
+        named = isinstance(self.beats, list) and len(self.beats) == 1
+        alone = self.metric is not None and self.between is None and (self.beats is None or named)
+        if whole and (self.statistic not in _OF_ALL or not alone):
+            yield "of all tasks there are the score and the rank of one metric, against a number or one metric"
+        if self.statistic == "rank" and (not whole or self.beats is not None):
+            yield "rank is of task: all, above or below a number"
         if self.statistic in _OF_RUNS and (self.metric is None or self.between is not None):
             yield f"{self.statistic} is of one metric, above or below a number"
-        if self.statistic == "edge" and self.metric not in (None, "edge_ratio"):
-            yield "edge is of the metric edge_ratio"
+        if self.statistic in ("edge", "edge_end") and self.metric not in (None, "edge_ratio"):
+            yield f"{self.statistic} is of the metric edge_ratio"
         if (self.target is None) != (whole or self.statistic in _WITHOUT_TARGET):
             yield f"{self.statistic} of {self.task} {'needs a target' if self.target is None else 'has no target'}"
         if self.over != "each":
@@ -132,6 +145,6 @@ def _unclosed(text: str) -> Iterator[Problem]:
 
 
 def _loose(text: str) -> Iterator[Problem]:
-    rest = _COMMENT.sub(_blank, _FIGURE.sub(_blank, text))
+    rest = _CODE.sub(_blank, _COMMENT.sub(_blank, _FIGURE.sub(_blank, text)))
     for match in _LOOSE.finditer(rest):
         yield Problem(_line(rest, match.start()), "", f"{match[0]} is a number that nothing checks: make it a figure")

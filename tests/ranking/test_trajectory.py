@@ -98,6 +98,18 @@ def test_unequal_leads_have_an_interval_from_settings() -> None:
     assert found["high"] - found["low"] > 300
 
 
+def test_runs_of_one_setting_are_one_observation() -> None:
+    found = transitions(_results(2, 8, 200)).set_index("metric").loc["late"]
+    assert (found["runs"], found["lead"]) == (2, -200)
+    assert np.isnan([found["low"], found["high"]]).all()
+    alone = _results(3, 0, 200)
+    alone.runs["eta"] = 1  # where nothing but the seed varies, each run is one
+    values = alone.values["value"].where(alone.values["run_id"] != "r0", alone.values["value"].shift(1))
+    alone.values["value"] = values.bfill()
+    found = transitions(alone).set_index("metric").loc["late"]
+    assert found["low"] < found["lead"] < found["high"]
+
+
 def test_published_tables_have_transitions_and_grids_do_not(tmp_path: Path) -> None:
     made_up(tmp_path)
     grid, trajectory = read_results(tmp_path)

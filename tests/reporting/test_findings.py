@@ -67,7 +67,7 @@ def test_figures_are_those_of_the_results(board: Board, tmp_path: Path) -> None:
     assert re.fullmatch(r"\+0\.\d\d \[\+0\.\d\d, \+[01]\.\d\d\]", tau)
     assert re.fullmatch(r"\+\d\.\d\d \[\+0\.\d\d, \+\d\.\d\d\]", difference)
     row = transitions(board.tasks[1].results).set_index("metric").loc["early"]
-    assert lead == f"{number(row['lead'], 0)} {span(row['low'], row['high'], 0)}"
+    assert lead == f"{number(row['lead'], 0)} {span(row['low'], row['high'], 0)} (12 of 12 runs)"
     assert row["lead"] == pytest.approx(300)
     whole = board.overall.loc["oracle"]
     assert overall == f"{number(whole['score'])} {span(whole['low'], whole['high'])}"
@@ -93,7 +93,15 @@ def test_figures_are_those_of_the_results(board: Board, tmp_path: Path) -> None:
         (figure("a/grid", "edge_ratio", "edge", "above: 0, says: open"), "no edge ratio was recorded"),
         (figure("b/trajectory", "early", "lead", "below: 0"), "it certainly fails: +300 [+"),
         ("It is +0.43, they say.", "+0.43 is a number that nothing checks: make it a figure"),
-        ("A share of 0.50 [0.4, 0.6].", "0 [0 is a number that nothing checks"),
+        ("A share of 0.50.", "0.50 is a number that nothing checks"),
+        ("It scores 0.43, they say.", "0.43 is a number that nothing checks"),
+        ("Of 50 networks 44 of 50 count.", "44 of 50 is a number that nothing checks"),
+        ("It is so in 1,147 of 4,653 cases; `6 of 50` is code.", "1,147 of 4,653 is a number"),
+        ("Certainly (p < 0.01).", "p < 0.01 is a number that nothing checks"),
+        ("Of these 90 % are.", "90 % is a number that nothing checks"),
+        (figure("all", "noise", "score", "beats: [oracle]"), "that it holds; it certainly fails: −"),
+        (figure("all", "oracle", "rank", "above: 1.5"), "it certainly fails: 1 [1, 1]"),
+        (figure("all", "oracle", "score", "beats: [nobody]"), "nobody has no score over all tasks"),
         ("It leads by 244 [839, 1880] steps.", "244 [8"),
         ("It leads by +2,244 steps, at b = 4-8 and 2026-11-26.", "+2,244 is a number that nothing checks"),
     ],
@@ -116,10 +124,15 @@ def test_words_that_the_results_belie_are_told(board: Board, tmp_path: Path, tex
             + figure("a/grid", "oracle", "tau", "target: loss_gap, above: 0"),
             "a part of it is missing",
         ),
-        (figure("all", "oracle", "score", "between: [0, 1]"), "of all tasks there is the score"),
+        (figure("all", "oracle", "score", "between: [0, 1]"), "of all tasks there are the score"),
+        (figure("all", "oracle", "score", "beats: all"), "of all tasks there are the score"),
+        (figure("all", "oracle", "rank", "beats: [noise]"), "rank is of task: all"),
+        (figure("a/grid", "oracle", "rank", "target: loss_gap, above: 0"), "rank is of task: all"),
+        ("<!-- figure {task: all, statistic: networks} -->?<!-- /figure -->", "networks is of one task"),
+        (figure("a/grid", "oracle", "networks", "above: 0"), "networks is of one task"),
         (figure("a/grid", "oracle", "tau", "above: 0"), "tau of a/grid needs a target"),
         (figure("a/grid", "oracle", "lead", "target: loss_gap, above: 0"), "lead of a/grid has no target"),
-        (figure("all", "oracle", "tau", "above: 0"), "of all tasks there is the score"),
+        (figure("all", "oracle", "tau", "above: 0"), "of all tasks there are the score"),
         (figure("a/grid", "oracle", "edge", "above: 0"), "edge is of the metric edge_ratio"),
         (figure("a/grid", "oracle", "score", "target: loss_gap, beats: [x], over: minimum"), "a figure is of one task"),
         (figure("a/grid", "oracle", "tau", "target: loss_gap"), "one comparison is meant"),
@@ -139,11 +152,32 @@ def test_share_of_networks_beyond_the_edge(tmp_path: Path) -> None:
     results = grid({"oracle": np.arange(50.0)}, np.arange(50.0))
     ratios = pd.DataFrame({"run_id": results.runs["run_id"], "step": 0, "sharpness": 1.0, "edge_ratio": 0.5})
     ratios.loc[:4, "edge_ratio"] = 1.5
+    later = ratios.assign(step=1).assign(edge_ratio=np.where(ratios.index < 3, 1.2, 0.9))
+    ratios = pd.concat([ratios, later], ignore_index=True)
     ranking = rank_task(replace(titled(results), edge=ratios), resamples=20, permutations=19)
     made = Board([ranking], rank_overall([ranking]), {})
-    text, untrue = refreshed(read_page(page(tmp_path, figure("a/grid", "edge_ratio", "edge", "above: 0.01"))), made)
+    texts = [figure("a/grid", "edge_ratio", statistic, "above: 0.01") for statistic in ("edge", "edge_end")]
+    text, untrue = refreshed(read_page(page(tmp_path, " and ".join(texts))), made)
+    assert re.findall(r">([\d.]+) \[", text) == ["0.10", "0.06"]
     assert ">0.10 [0.03, 0.22]<" in text
     assert untrue == []
+
+
+def test_networks_that_count_and_differences_over_all_tasks(board: Board, tmp_path: Path) -> None:
+    counted = [
+        f"<!-- figure {{task: {name}, statistic: networks}} -->?<!-- /figure -->" for name in ("a/grid", "b/trajectory")
+    ]
+    texts = [
+        *counted,
+        figure("all", "oracle", "score", "beats: [noise]"),
+        figure("all", "oracle", "rank", "below: 1.5"),
+    ]
+    text, untrue = refreshed(read_page(page(tmp_path, "; ".join(texts))), board, resamples=200)
+    assert untrue == []
+    networks, runs, difference, rank = re.findall(r"-->([^<]*)<!-- /figure", text)
+    assert (networks, runs, rank) == ("50 of 50", "12 of 12", "1 [1, 1]")
+    scores = board.overall["score"]
+    assert difference.startswith(f"{number(scores['oracle'] - scores['noise'])} [+")
 
 
 def test_words_that_two_rooms_share_are_the_same() -> None:
