@@ -85,8 +85,8 @@ COMPARED = {
 WORST = {"training": 1.5, "probes": 1.7, "metrics": 1.35}
 """By what factor their estimates were off at most, either way; a test compares."""
 LOADED = 2.7
-"""By what factor tasks have taken longer than estimated beside other work: the training of grokking/mlp3-relu did, with two
-more processes on its two cores."""
+"""By what factor tasks have taken longer than estimated beside other work: the training of grokking/mlp3-relu did, with
+two more processes on its two cores."""
 PILOTS = 1.9
 """By what factor pilots of GPT-2 nano, which no constant was fitted to, took longer than estimated at most."""
 
