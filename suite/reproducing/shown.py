@@ -13,13 +13,20 @@ from suite.ranking.tables import short
 from suite.reporting.listing import print_rows
 from suite.reproducing.judged import CellVerdict, Judgement
 
+_CODE = ".fingerprint"
+
 
 def show(console: Console, judgement: Judgement, quiet: bool = False) -> None:
     """Each cell's numbers side by side (unless quiet) with relative differences, what else differs, the verdict."""
     for cell in () if quiet else judgement.cells:
         print_rows(console, _title(judgement.task, cell), [_row(row) for row in cell.rows])
+    codes = [setting for setting in judgement.settings if setting.name.endswith(_CODE)]
     for setting in judgement.settings:
-        _say(console, f"{setting.name}: published {setting.before or '–'}, here {setting.after or '–'}")
+        if setting not in codes:
+            _say(console, f"{setting.name}: published {setting.before or '–'}, here {setting.after or '–'}")
+    if codes:
+        named = ", ".join(setting.name.removeprefix("metrics.").removesuffix(_CODE) for setting in codes)
+        _say(console, f"metrics whose code has changed since ({len(codes)}): {named}")
     for cell in judgement.cells:
         if cell.missing:
             _say(console, f"run {cell.run_id}: {cell.missing} numbers are there on one side only")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from suite.errors import BadInput
 from suite.measuring.measure import plan
@@ -19,6 +21,7 @@ from suite.measuring.place import Place
 from suite.ranking.tables import TaskResults
 from suite.reproducing.chosen import choose, spread_evenly
 from suite.reproducing.judged import TOLERANCES, judge, seed_spread
+from suite.reproducing.shown import show
 from suite.spec.loading import load_task
 from tests.command import TINY, suite, workplace
 
@@ -272,7 +275,12 @@ def test_metrics_of_which_the_code_changed_are_named() -> None:
     sides = [made_up(), made_up()]
     sides = [replace(s, metrics=s.metrics.assign(fingerprint=[k, "same"])) for k, s in zip("xy", sides, strict=True)]
     names = [setting.name for setting in judge(*sides).settings]
-    assert names == [f"metrics.{sides[0].metrics.index[0]}.fingerprint"]
+    changed = sides[0].metrics.index[0]
+    assert names == [f"metrics.{changed}.fingerprint"]
+    written = io.StringIO()
+    show(Console(file=written, width=500), judge(*sides), quiet=True)
+    assert f"metrics whose code has changed since (1): {changed}\n" in written.getvalue()
+    assert "fingerprint" not in written.getvalue()
 
 
 def test_published_results_of_this_repository_can_be_chosen_from() -> None:
