@@ -20,7 +20,9 @@ _LOOK_SECONDS = 0.2
 _MOMENT = 1.0
 """Seconds within which a process that can say nothing any more has ended by itself, and its exit code tells why."""
 _MOST_STARTS = 3
-"""Of workers for one job that they did not come to begin."""
+"""Of workers for one job that they did not come to begin, and one after another where there is none."""
+_PAUSE_SECONDS = 5.0
+"""Without a further worker after one that could not be started, where there are others."""
 
 
 class LocalExecutor:
@@ -57,6 +59,7 @@ class LocalExecutor:
         self._environment = {**(environment or {}), "TMPDIR": self._folder}
         self._orphans = Orphans()
         self._alive: list[Worker] = []
+        self._not_before = 0.0  # no further worker
         atexit.register(self._end_workers)  # before Python waits for child processes
 
     def __enter__(self) -> LocalExecutor:
@@ -92,7 +95,7 @@ class LocalExecutor:
             revise: what a job has become by the time a worker is about to take it.
 
         Raises:
-            SuiteError: no worker can be started.
+            SuiteError: there is no worker, and none can be started. As long as there is one, it goes on with that.
         """
         run = _Map(jobs, revise)
         looked = time.monotonic()
@@ -115,6 +118,8 @@ class LocalExecutor:
         idle = [worker for worker in self._alive if worker.work is None]
         while run.waiting and (idle or len(self._alive) < self.workers):
             worker = idle.pop() if idle else self._new_worker()
+            if worker is None:
+                return
             work = run.next()
             try:
                 worker.give(work)
@@ -122,13 +127,23 @@ class LocalExecutor:
                 run.failed.append(run.done(work, work.outcome("failed", first_line(error))))
                 idle.append(worker)
 
-    def _new_worker(self) -> Worker:
+    def _new_worker(self) -> Worker | None:
+        """A further one; None where it could not be started a moment ago, and others do the work.
+
+        Raises:
+            SuiteError: there are no others.
+        """
+        if self._alive and time.monotonic() < self._not_before:
+            return None
         environment = {**begin.kept(), **self._environment}
         for tries in range(_MOST_STARTS):
             try:
                 worker = Worker(self._beginning, environment, self._seats)
             except (OSError, EOFError) as error:
                 failure = error
+                if self._alive:  # no process to be had now, or no memory: those that work are not to wait for it
+                    self._not_before = time.monotonic() + _PAUSE_SECONDS
+                    return None
                 time.sleep(tries * _LOOK_SECONDS)
             else:
                 self._alive.append(worker)

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.executors import Job, LocalExecutor, Outcome, Progress
+from suite.errors import SuiteError
+from suite.executors import Job, LocalExecutor, Outcome, Progress, local
 from suite.measuring.place import Place
 from tests.executors import born
 
@@ -472,3 +473,34 @@ def test_a_job_whose_worker_died_is_begun_again_so_often(
     outcomes = {o.job.function: o for o in executor.map([job, Job("g", double, (2,))])}
     assert (outcomes[die_until].status, len((tmp_path / "note").read_text())) == (status, 3)
     assert outcomes[double].result == 4
+
+
+@pytest.mark.parametrize(("first", "pause"), [(1, 60.0), (1, 0.0), (0, 0.0)])
+def test_workers_that_cannot_be_started_are_an_error_only_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, first: int, pause: float
+) -> None:
+    begun, worker = list[object](), local.Worker
+
+    def start(*words: object) -> object:
+        begun.append(words)
+        if len(begun) > first:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return worker(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(local, "Worker", start)
+    monkeypatch.setattr(local, "_PAUSE_SECONDS", pause)
+    with LocalExecutor(3) as executor:
+        if first:
+            assert sorted(o.result for o in executor.map([Job("g", double, (x,)) for x in range(6)])) == [
+                0,
+                2,
+                4,
+                6,
+                8,
+                10,
+            ]
+            assert len(begun) == 2 or not pause  # it is not tried at every turn
+        else:
+            with pytest.raises(SuiteError, match=r"no worker process can be started here: .*temporarily unavailable"):
+                list(executor.map([Job("g", double, (1,))]))
+            assert len(begun) == 3
