@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from suite.executors.parcel import Missing, NamedFile, Parcel
 
 Answer = tuple[str, Any, str, float, float]
 """An outcome without its job: status, result, reason, seconds, fraction."""
+_MOST_KEPT = 2**30
+"""Bytes of files that are kept for further jobs, those of the job at hand besides."""
 
 
 class Agent:
@@ -27,6 +30,7 @@ class Agent:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._executor = LocalExecutor(1, environment)
         self._files = tempfile.TemporaryDirectory(prefix="suite-files-")
+        self._kept: dict[NamedFile, int] = {}  # bytes, those first that were not needed for longest
         self._fraction = 0.0
 
     def version(self) -> str:
@@ -45,15 +49,40 @@ class Agent:
         Raises:
             OSError: there is no room for the files.
         """
-        cache = Path(self._files.name)
         for file, content in contents.items():
-            file.keep(content, cache)
+            self._keep(file, content, parcel.files)
         self._fraction = 0.0
-        job = parcel.unpacked(cache)
+        job = parcel.unpacked(self._cache)
         if isinstance(job, Missing):
             return job
+        for file in parcel.files:
+            if file in self._kept:
+                self._kept[file] = self._kept.pop(file)  # to the end
         (outcome,) = self._executor.map([job], self._note)
+        self._evict(_MOST_KEPT)
         return outcome.status, outcome.result, outcome.reason, outcome.seconds, outcome.fraction
+
+    @property
+    def _cache(self) -> Path:
+        return Path(self._files.name)
+
+    def _keep(self, file: NamedFile, content: bytes, needed: Sequence[NamedFile]) -> None:
+        """Keep a file; where there is no room for it, in the place of all that is not needed now."""
+        try:
+            file.keep(content, self._cache)
+        except OSError:
+            self._evict(0, needed)
+            file.keep(content, self._cache)
+        self._kept[file] = len(content)
+
+    def _evict(self, most: int, needed: Sequence[NamedFile] = ()) -> None:
+        """Remove files until no more than so many bytes are kept."""
+        for file in [one for one in self._kept if one not in needed]:
+            if sum(self._kept.values()) <= most:
+                return
+            with contextlib.suppress(OSError):
+                file.kept_in(self._cache).unlink()
+            del self._kept[file]
 
     def _note(self, fractions: list[float]) -> None:
         (self._fraction,) = fractions

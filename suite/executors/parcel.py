@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import pickle
@@ -53,8 +54,13 @@ class NamedFile:
         target = self.kept_in(cache)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".part-{target.name}")
-        part.write_bytes(content)
-        part.replace(target)
+        try:
+            part.write_bytes(content)
+            part.replace(target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()  # there is little room as it is
+            raise
 
 
 @dataclass(frozen=True)

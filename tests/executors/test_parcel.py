@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import resource
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from suite.executors import Job, Progress
+from suite.executors import agent as agents
 from suite.executors.agent import Agent
 from suite.executors.parcel import Missing, NamedFile, Parcel
 
@@ -92,6 +94,7 @@ def test_half_a_file_is_not_taken_for_it(work: Reads, tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert parcel.unpacked(tmp_path) == Missing((stored,))
+    assert not list(stored.kept_in(tmp_path).parent.iterdir())  # what there was room for takes none
     stored.keep(b"stored", tmp_path)
     assert done(parcel, tmp_path)[0] == "stored"
 
@@ -121,6 +124,63 @@ def test_an_agent_asks_for_files_once(work: Reads) -> None:
         assert agent.fraction() == 1.0 or agent.fraction() == 0.0
     finally:
         agent.close()
+
+
+@pytest.fixture
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+    """An agent that keeps two files of four bytes, no more."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(agents, "_MOST_KEPT", 8)
+    made = Agent({})
+    yield made
+    made.close()
+
+
+def named(tmp_path: Path, *names: str) -> tuple[Parcel, dict[NamedFile, bytes]]:
+    """A job that reads these files, which are where no agent finds them, and their content."""
+    paths = [tmp_path / f"{name}.txt" for name in names]
+    for path in paths:
+        path.write_text(path.stem)
+    parcel = Parcel.of(Job("g", read, (Reads(paths[0], tuple(paths[1:]), tmp_path),)))
+    for path in paths:
+        path.unlink()
+    return parcel, {file: Path(file.path).stem.encode() for file in parcel.files}
+
+
+def kept(tmp_path: Path) -> set[str]:
+    return {path.name for path in tmp_path.glob("suite-files-*/*/*")}
+
+
+def test_an_agent_keeps_the_files_that_it_needed_last(apart: Agent, tmp_path: Path) -> None:
+    sent = {name: named(tmp_path, name) for name in ("aaaa", "bbbb", "cccc")}
+    for name in ("aaaa", "bbbb"):
+        assert apart.do(*sent[name])[:1] == ("ok",)  # type: ignore[index]
+    assert kept(tmp_path) == {"aaaa.txt", "bbbb.txt"}
+    assert apart.do(sent["aaaa"][0], {})[:1] == ("ok",)  # type: ignore[index]
+    assert apart.do(*sent["cccc"])[:1] == ("ok",)  # type: ignore[index]
+    assert kept(tmp_path) == {"aaaa.txt", "cccc.txt"}
+    assert apart.do(sent["bbbb"][0], {}) == Missing(sent["bbbb"][0].files)
+    both = named(tmp_path, "dddd", "eeee", "ffff")  # more than it keeps, but all are needed
+    assert apart.do(*both)[:1] == ("ok",)  # type: ignore[index]
+    assert len(kept(tmp_path)) == 2
+
+
+def test_where_there_is_no_room_an_agent_keeps_what_is_needed_now(
+    apart: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = NamedFile.keep
+
+    def on_a_small_disk(file: NamedFile, content: bytes, cache: Path) -> None:
+        if sum(len(path.read_bytes()) for path in cache.glob("*/*")) + len(content) > 8:
+            raise OSError(28, "No space left on device")
+        keep(file, content, cache)
+
+    monkeypatch.setattr(NamedFile, "keep", on_a_small_disk)
+    for names in (("aaaa", "bbbb"), ("cccc", "dddd")):
+        assert apart.do(*named(tmp_path, *names))[:1] == ("ok",)  # type: ignore[index]
+        assert kept(tmp_path) == {f"{name}.txt" for name in names}
+    with pytest.raises(OSError, match="No space left"):
+        apart.do(*named(tmp_path, "eeee", "ffff", "gggg"))
 
 
 class Code:
