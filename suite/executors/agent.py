@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from suite import __version__
 from suite.executors.job import Job, Outcome
 from suite.executors.local import LocalExecutor
 from suite.executors.parcel import Missing, NamedFile, Parcel
@@ -32,10 +31,6 @@ class Agent:
         self._files = tempfile.TemporaryDirectory(prefix="suite-files-")
         self._kept: dict[NamedFile, int] = {}  # bytes, those first that were not needed for longest
         self._fraction = 0.0
-
-    def version(self) -> str:
-        """The suite's, on that machine."""
-        return __version__
 
     def fraction(self) -> float:
         """How much of the job at hand is done."""

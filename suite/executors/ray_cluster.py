@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from suite import __version__
 from suite.errors import BadInput, SuiteError, first_line
 from suite.executors.agent import Agent, Answer, forget_main, outcome_of
 from suite.executors.job import Job, Needs, Outcome
+from suite.executors.machines import Machines
 from suite.executors.parcel import Missing, NamedFile, Parcel
 
 _LOOK_SECONDS = 0.2
@@ -38,8 +39,6 @@ _MOST_LOSSES = 3
 """How often a job is begun again whose worker was lost."""
 _MOST_SENDS = 4
 """How often a job is sent until its files are there: once without them, once with them, and they may change."""
-_MOST_FAILURES = 5
-"""How many agents, one after another, may end before they are ready."""
 _THREADS = 2
 """Of an agent: one does a job, one says how far it is."""
 
@@ -64,6 +63,8 @@ class RayExecutor:
             raise BadInput("--executor ray: Ray is not installed here: pip install -c constraints.txt -e '.[ray]'")
         ray: Any = importlib.import_module("ray")
         self._ray, self._most, self._needs = ray, workers, needs or Needs()
+        self._machines = Machines(self._needs, ray.nodes)
+        self._places: Any = importlib.import_module("ray.util.scheduling_strategies")
         self._errors: Any = importlib.import_module("ray.exceptions")
         self._environment = dict(environment)
         self._own = not ray.is_initialized()
@@ -82,20 +83,17 @@ class RayExecutor:
             signal.signal(signal.SIGTERM, ended_by)  # Ray puts its own in place, which aborts the process
         self._agents: dict[Any, _Hired] = {}  # by what says that they are ready
         self._grown = 0.0
-        self._failures = 0  # one after another
 
     @property
     def workers(self) -> int:
         """As many as there is room for now."""
-        return max(1, min(self._room(), self._most or self._room()))
+        room = self._machines.room()
+        return max(1, min(room, self._most or room))
 
     @property
     def memory(self) -> int | None:
         """What was asked for; else the smallest share of a machine."""
-        if self._needs.memory is not None:
-            return self._needs.memory
-        each = [r["memory"] * self._needs.cpus / r["CPU"] for r in self._machines() if r.get("memory") and r.get("CPU")]
-        return int(min(each)) if each else None
+        return self._needs.memory if self._needs.memory is not None else self._machines.share()
 
     def __enter__(self) -> Self:
         return self
@@ -120,21 +118,22 @@ class RayExecutor:
         tick: Callable[[list[float]], None] | None = None,
         revise: Callable[[Job], Job] = lambda job: job,
     ) -> Iterator[Outcome]:
-        """As `Executor.map`. A job whose machine is lost is begun elsewhere, three times at most.
+        """As `Executor.map`. A job whose machine is lost, or cannot hold it, is begun elsewhere, three times at most.
 
         Raises:
-            SuiteError: there is no room for a worker, or another version of the suite is installed there.
+            SuiteError: there is no room for a worker, or no machine is left on which one can be begun.
         """
         waiting, fractions = deque(enumerate(jobs)), [0.0] * len(jobs)
         running: dict[Any, _Sent] = {}
         unsent: list[tuple[_Sent, Any]] = []
-        losses = Counter[int]()
+        losses, lost_on = Counter[int](), defaultdict[int, set[str | None]](set)
         idle_since = time.monotonic()
         while waiting or running or unsent:
             self._grow(len(waiting) + len(running))
             for hired in self._free(running) if waiting else ():
-                if waiting:
-                    number, job = waiting.popleft()
+                if (place := self._place(waiting, hired, lost_on)) is not None:
+                    number, job = waiting[place]
+                    del waiting[place]
                     unsent += self._send(_Sent(number, revise(job), hired), running)
             idle_since = self._patient(idle_since, bool(running))
             told, unsent = unsent, []
@@ -143,6 +142,7 @@ class RayExecutor:
                     unsent += self._send(replace(sent, sends=sent.sends + 1), running, answer.files)
                 elif isinstance(answer, _Lost) and losses[sent.number] < _MOST_LOSSES:
                     losses[sent.number] += 1
+                    lost_on[sent.number] |= {sent.agent.machine} if answer.by_machine else set()
                     waiting.appendleft((sent.number, sent.job))
                 else:
                     fractions[sent.number] = 1.0
@@ -150,6 +150,17 @@ class RayExecutor:
             if tick:
                 self._look(running, fractions)
                 tick(fractions)
+
+    def _place(
+        self, waiting: Sequence[tuple[int, Job]], hired: _Hired, lost_on: Mapping[int, set[str | None]]
+    ) -> int | None:
+        """Where the next job for an agent is: none that its machine has lost, if other machines are ready."""
+        ready = {one.machine for one in self._agents.values() if one.ready}
+        for place, (number, _) in enumerate(waiting):
+            lost = lost_on.get(number, set())
+            if hired.machine not in lost or not ready - lost:
+                return place
+        return None
 
     def _send(self, sent: _Sent, running: dict[Any, _Sent], asked: Sequence[NamedFile] = ()) -> list[tuple[_Sent, Any]]:
         """Send a job, with those of its files that were asked for; what became of it, where it cannot be sent."""
@@ -178,13 +189,23 @@ class RayExecutor:
             sent = running.pop(reference)
             try:
                 answer = self._ray.get(reference)
-            except self._errors.RayTaskError as error:  # in the agent itself: a disk is full, say
-                answer = _failed(first_line(error.cause))
+            except self._errors.RayTaskError as error:  # in the agent itself
+                answer = self._own_error(error.cause, sent.agent.machine)
                 self._dismiss(sent.agent)
             except self._errors.RayError as error:
                 answer = _Lost(first_line(error))
                 self._dismiss(sent.agent)
+            else:
+                self._machines.did(sent.agent.machine)
             yield sent, answer
+
+    def _own_error(self, cause: Exception, machine: str | None) -> _Lost | Answer:
+        """What an agent raised: its machine is to blame where the disk is full, say, or no process can be begun."""
+        why = first_line(cause)
+        if not isinstance(cause, OSError | SuiteError):
+            return _failed(why)
+        self._machines.lost_a_job(machine, why)
+        return _Lost(why, by_machine=True)
 
     def _wait(self, references: list[Any], seconds: float) -> tuple[list[Any], list[Any]]:
         """Which have come within that time, and which have not."""
@@ -209,45 +230,58 @@ class RayExecutor:
         ready, _ = self._wait(waiting, 0)
         for reference in ready:
             self._greet(reference)
-        return [hired for hired in self._agents.values() if hired.ready and id(hired) not in busy]
+        free = [hired for hired in self._agents.values() if hired.ready and id(hired) not in busy]
+        for hired in free:
+            if self._machines.has_dismissed(hired.machine):
+                self._dismiss(hired)
+        return [hired for hired in free if not self._machines.has_dismissed(hired.machine)]
 
     def _greet(self, reference: Any) -> None:
-        """An agent that is there now, of our version.
-
-        Raises:
-            SuiteError: it is of another one, or cannot be begun.
-        """
+        """An agent that is there now, of our version; another one is ended."""
+        hired = self._agents[reference]
         try:
-            version = self._ray.get(reference)
+            version, hired.machine = self._ray.get(reference)
         except self._errors.RayError as error:
             self._end([self._agents.pop(reference)])
-            self._failures += 1
-            if self._failures <= _MOST_FAILURES:
-                return
-            why = str(error).strip().splitlines()[-1]
-            raise SuiteError(
-                f"no worker can be begun on the Ray cluster, tried {self._failures} times: {why}"
-            ) from None
-        if version != __version__:
-            raise SuiteError(
-                f"a machine of the Ray cluster has suite {version}, here is {__version__}: install the same"
-            )
-        self._agents[reference].begun = self._agents[reference].ready = True
-        self._failures = 0
+            self._machines.began_none(hired.machine, str(error).strip().splitlines()[-1])
+            return
+        hired.begun = True
+        if version == __version__:
+            hired.ready = True
+            self._machines.began(hired.machine)
+        else:
+            self._end([self._agents.pop(reference)])
+            self._machines.dismiss(hired.machine, f"it has suite {version}, here is {__version__}: install the same")
 
     def _grow(self, jobs: int) -> None:
-        """Hire agents for which there is room."""
-        if self._agents and time.monotonic() - self._grown < _GROW_SECONDS:
+        """Hire agents for which there is room: where Ray likes, or once something went wrong, where nothing did.
+
+        Raises:
+            SuiteError: there are none, and no machine is left that one could be on.
+        """
+        if not self._agents:
+            self._machines.refuse_none_left()
+        if (self._agents or self._machines.troubled) and time.monotonic() - self._grown < _GROW_SECONDS:
             return
         self._grown = time.monotonic()
         wanted = min(jobs, self.workers) - len(self._agents)
+        taken = Counter(hired.machine for hired in self._agents.values())
+        for _ in range(wanted):
+            machine = self._machines.best(taken) if self._machines.troubled else None
+            if machine is None and self._machines.troubled:
+                return
+            taken[machine] += 1
+            actor = self._kind(machine).remote(self._environment)
+            self._agents[actor.greeting.remote()] = _Hired(actor, machine)
+
+    def _kind(self, machine: str | None) -> Any:
+        """What hires an agent, on a machine if that is said."""
         options: dict[str, Any] = {"num_cpus": self._needs.cpus, "num_gpus": self._needs.gpus}
         if self._needs.memory is not None:
             options["memory"] = self._needs.memory
-        kind = self._ray.remote(_RayAgent).options(max_restarts=0, max_concurrency=_THREADS, **options)
-        for _ in range(wanted):
-            actor = kind.remote(self._environment)
-            self._agents[actor.version.remote()] = _Hired(actor)
+        if machine is not None:
+            options["scheduling_strategy"] = self._places.NodeAffinitySchedulingStrategy(machine, soft=False)
+        return self._ray.remote(_RayAgent).options(max_restarts=0, max_concurrency=_THREADS, **options)
 
     def _dismiss(self, gone: _Hired) -> None:
         self._agents = {reference: hired for reference, hired in self._agents.items() if hired is not gone}
@@ -280,17 +314,6 @@ class RayExecutor:
             )
         return since
 
-    def _machines(self) -> list[dict[str, float]]:
-        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-
-    def _room(self) -> int:
-        """How many workers fit on the machines that are there now, whoever else uses them."""
-        needs = {"CPU": self._needs.cpus, "GPU": self._needs.gpus, "memory": self._needs.memory or 0}
-        return sum(
-            min(int(machine.get(what, 0) / need) for what, need in needs.items() if need)
-            for machine in self._machines()
-        )
-
 
 def _answers_at(address: str) -> None:
     """Ask, where a host and a port are named: Ray itself waits for minutes, and then ends this process.
@@ -306,9 +329,10 @@ def _answers_at(address: str) -> None:
 
 @dataclass
 class _Hired:
-    """An agent on some machine: whether it has begun, and is one of ours."""
+    """An agent: its machine, where that is known, whether it has begun, and is one of ours."""
 
     actor: Any
+    machine: str | None = None
     begun: bool = False
     ready: bool = False
     asked: float = 0.0
@@ -334,9 +358,10 @@ class _Sent:
 
 @dataclass(frozen=True)
 class _Lost:
-    """An agent was gone before it had done its job."""
+    """An agent was gone before it had done its job, or its machine could not hold that."""
 
     reason: str
+    by_machine: bool = False
 
     def answer(self) -> Answer:
         """If that was the last time."""
@@ -353,3 +378,7 @@ class _RayAgent(Agent):
     def __init__(self, environment: Mapping[str, str]) -> None:
         forget_main()
         super().__init__(environment)
+
+    def greeting(self) -> tuple[str, str]:
+        """The version of the suite on its machine, and that machine's name in the cluster."""
+        return __version__, str(importlib.import_module("ray").get_runtime_context().get_node_id())

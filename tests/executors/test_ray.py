@@ -148,7 +148,7 @@ def test_a_cluster_without_room_is_said_to_have_none(cluster: Any, monkeypatch: 
         list(executor.map([Job("g", double, (1,))]))
 
 
-def test_a_full_disk_is_the_failure_of_the_job_that_met_it(
+def test_where_every_disk_is_full_the_job_that_needs_files_is_lost(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_cluster, "_RayAgent", FullDisk)
@@ -156,7 +156,8 @@ def test_a_full_disk_is_the_failure_of_the_job_that_met_it(
     jobs = [*(Job("g", double, (x,)) for x in range(3)), Job("g", read, (tmp_path / "file",)), Job("g", double, (3,))]
     with RayExecutor(cluster.address, None, {}) as executor:
         found = statuses(executor.map(jobs))
-    assert found[jobs[3]] == ("failed", None, "OSError: [Errno 28] No space left on device")
+    reason = "its worker was lost 4 times, at last by OSError: [Errno 28] No space left on device"
+    assert found[jobs[3]] == ("died", None, reason)
     assert [found[job][1] for job in jobs if job is not jobs[3]] == [0, 2, 4, 6]
 
 

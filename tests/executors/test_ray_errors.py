@@ -42,14 +42,18 @@ class Actor:
     """An agent that does its jobs at once, in this process."""
 
     stage: Stage
+    machine: str
 
     def __post_init__(self) -> None:
-        self.version = Method(lambda: self.stage.version)
+        self.greeting = Method(lambda: self.stage.greeting(self.machine))
         self.fraction = Method(lambda: 0.5)
         self.close = Method(lambda: self.stage.ended.append((self, "closed")))
         self.do = Method(self._do)
 
     def _do(self, parcel: Parcel, contents: dict[Any, bytes]) -> Any:
+        if self.machine in self.stage.full and parcel.files:
+            cause = OSError(28, "No space left on device")
+            return errors.RayTaskError("do", "Traceback:\n...", cause, "p", 1, "ip").as_instanceof_cause()
         for file, content in contents.items():
             file.keep(content, self.stage.cache)
         return self.stage.do(parcel, contents)
@@ -57,12 +61,28 @@ class Actor:
 
 @dataclass
 class Stage:
-    """What plays Ray: one machine of two cores, whose agents say what they are told to."""
+    """What plays Ray: machines of two cores, whose agents say what they are told to. It fills them one by one.
+
+    `begins` is what comes of beginning an agent on a machine: the suite's version there, or an error; `full` are those
+    that can hold no file.
+    """
 
     cache: Path
-    version: Any = __version__
+    begins: dict[str, Any] = field(default_factory=lambda: {"first": __version__})
+    full: tuple[str, ...] = ()
     actors: list[Actor] = field(default_factory=list)
     ended: list[tuple[Actor, str]] = field(default_factory=list)
+
+    def greeting(self, machine: str) -> Any:
+        said = self.begins[machine]
+        return said if isinstance(said, Exception) else (said, machine)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": name, "Alive": True, "Resources": {"CPU": 2.0, "memory": 2.0**32}} for name in self.begins]
+
+    def hired(self, machine: str) -> int:
+        gone = [actor for actor, what in self.ended if what == "killed"]
+        return sum(actor.machine == machine and actor not in gone for actor in self.actors)
 
     def do(self, parcel: Parcel, contents: dict[Any, bytes]) -> Any:
         job = parcel.unpacked(self.cache)
@@ -74,15 +94,25 @@ class Stage:
             return "failed", None, repr(error), 0.0, 0.0
 
     def remote(self, kind: object) -> Any:
-        def begin(environment: object) -> Actor:
-            self.actors.append(Actor(self))
+        def begin(machine: str) -> Actor:
+            assert self.hired(machine) < 2
+            self.actors.append(Actor(self, machine))
             return self.actors[-1]
 
         class Options:
-            def options(self, **_: object) -> Method:
-                return Hire(begin)
+            def options(_, scheduling_strategy: Any = None, **__: object) -> Method:  # noqa: N805
+                free = (name for name in self.begins if self.hired(name) < 2)
+                return Hire(
+                    lambda environment: begin(scheduling_strategy.node_id if scheduling_strategy else next(free))
+                )
 
         return Options()
+
+
+@dataclass
+class Place:
+    node_id: str
+    soft: bool
 
 
 class Hire(Method):
@@ -106,12 +136,14 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
     made = Stage(tmp_path / "cache")
     monkeypatch.setattr(ray, "init", lambda **_: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0, "memory": 2.0**32}}])
+    monkeypatch.setattr(ray, "nodes", made.nodes)
     monkeypatch.setattr(ray, "get", get)
     monkeypatch.setattr(ray, "wait", wait)
     monkeypatch.setattr(ray, "remote", made.remote)
+    monkeypatch.setattr("ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy", Place)
     monkeypatch.setattr(ray, "kill", lambda actor: made.ended.append((actor, "killed")))
     monkeypatch.setattr(ray_cluster, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(ray_cluster, "_GROW_SECONDS", 0.0)
     return made
 
 
@@ -148,12 +180,75 @@ def others_are_done(found: dict[Any, Outcome], but: int) -> None:
 
 
 def test_what_an_agent_raises_is_the_failure_of_its_job(stage: Stage, executor: RayExecutor) -> None:
-    cause = OSError(28, "No space left on device")
+    cause = ValueError("not as it should be")
     goes_wrong(stage, 4, errors.RayTaskError("do", "Traceback:\n...", cause, "p", 1, "ip").as_instanceof_cause(), 1)
     found = numbers(executor)
-    assert (found[4].status, found[4].reason) == ("failed", "OSError: [Errno 28] No space left on device")
+    assert (found[4].status, found[4].reason) == ("failed", "ValueError: not as it should be")
     others_are_done(found, 4)
     assert stage.ended[:2] == [(stage.ended[0][0], "closed"), (stage.ended[0][0], "killed")]  # nobody knows how it is
+
+
+@pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), SuiteError("no worker process")])
+def test_what_the_only_machine_cannot_hold_is_tried_four_times(
+    cause: Exception, stage: Stage, executor: RayExecutor
+) -> None:
+    error = errors.RayTaskError("do", "Traceback:\n...", cause, "p", 1, "ip").as_instanceof_cause()
+    goes_wrong(stage, 4, error, 3)
+    assert {x: o.result for x, o in numbers(executor).items()} == {x: 2 * x for x in range(6)}
+    goes_wrong(stage, 4, error, 4)
+    found = numbers(executor)
+    assert found[4].status == "died"
+    assert found[4].reason.startswith("its worker was lost 4 times, at last by ")
+    assert found[4].reason.endswith(str(cause))
+    others_are_done(found, 4)
+
+
+def test_a_machine_with_a_full_disk_costs_no_job(stage: Stage, tmp_path: Path) -> None:
+    stage.begins, stage.full = {"first": __version__, "second": __version__}, ("first",)
+    asks_for_files(stage, lambda: None)
+    files = [tmp_path / f"{number}.txt" for number in range(12)]
+    for file in files:
+        file.write_text(file.stem)
+    with RayExecutor("auto", None, {}) as executor:
+        found = {o.job.arguments[0]: (o.status, o.result) for o in executor.map([Job("g", read, (f,)) for f in files])}
+        assert found == {file: ("ok", file.stem) for file in files}
+        assert executor.workers == 2
+    tried = [actor for actor in stage.actors if actor.machine == "first"]
+    assert 3 <= len(tried) <= 4  # then it is dismissed
+
+
+OTHERS = {
+    "another version": "0.0.1",
+    "the suite is not there": errors.RuntimeEnvSetupError("no such package"),
+    "its agents die": errors.ActorDiedError(),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("most", [None, 1, 3])
+def test_a_machine_on_which_no_agent_can_be_is_dismissed(
+    other: Any, order: int, most: int | None, stage: Stage
+) -> None:
+    stage.begins = dict([("bad", other), ("good", __version__)][::order])
+    with RayExecutor("auto", most, {}) as executor:
+        assert {x: o.result for x, o in numbers(executor).items()} == {x: 2 * x for x in range(6)}
+        list(executor.map([Job("g", double, (x,)) for x in range(20)]))
+        tried = [actor for actor in stage.actors if actor.machine == "bad"]
+        assert len(tried) <= 6  # those that Ray placed, and then three
+        assert all((actor, "killed") in stage.ended for actor in tried)
+
+
+def test_a_machine_that_joins_with_another_version_ends_no_job(stage: Stage, executor: RayExecutor) -> None:
+    do = stage.do
+
+    def joined(parcel: Parcel, contents: dict[Any, bytes]) -> Any:
+        stage.begins["late"] = "0.0.1"
+        return do(parcel, contents)
+
+    stage.do = joined  # type: ignore[method-assign]
+    assert {x: o.result for x, o in numbers(executor).items()} == {x: 2 * x for x in range(6)}
+    assert "late" in [actor.machine for actor in stage.actors]
 
 
 LOST = [
@@ -266,10 +361,9 @@ def test_a_job_that_cannot_be_sent_is_a_failure_of_its_own(stage: Stage, executo
 
 
 def test_where_no_agent_can_be_begun_it_says_so(stage: Stage, executor: RayExecutor) -> None:
-    stage.version = errors.RuntimeEnvSetupError("no such package")
-    with pytest.raises(
-        SuiteError, match=r"no worker can be begun on the Ray cluster, tried 6 times: .*no such package"
-    ):
+    stage.begins = {"first": errors.RuntimeEnvSetupError("no such package"), "second": "0.0.1"}
+    meant = r"no machine of the Ray cluster is left .*: it has suite 0\.0\.1, here .*; tried \d times: "
+    with pytest.raises(SuiteError, match=f"^{meant}.*no such package$"):
         numbers(executor)
 
 
@@ -280,3 +374,18 @@ def test_agents_are_asked_to_leave_nothing_before_they_are_ended(stage: Stage) -
         assert not stage.ended
     assert [what for _, what in stage.ended] == ["closed", "closed", "killed", "killed"]
     assert {actor for actor, _ in stage.ended} == set(stage.actors)
+
+
+def test_a_job_is_not_given_to_the_machine_that_lost_it_while_others_are_ready(executor: RayExecutor) -> None:
+    job = Job("g", double, (1,))
+    here, there = (ray_cluster._Hired(None, machine, begun=True, ready=True) for machine in ("first", "second"))
+    executor._agents = {1: here, 2: there}
+    try:
+        waiting, lost_on = [(7, job), (8, job)], {7: {"first"}}
+        assert [executor._place(waiting, one, lost_on) for one in (here, there)] == [1, 0]
+        assert executor._place(waiting[:1], here, lost_on) is None
+        assert executor._place(waiting, here, {7: {"first", "second"}}) == 0  # it has nowhere else to go
+        there.ready = False
+        assert executor._place(waiting, here, lost_on) == 0
+    finally:
+        executor._agents = {}
