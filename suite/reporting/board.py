@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ FEW = 10
 """With fewer settings than this a report warns: the spread itself is badly known."""
 MOST = 25
 """Metrics in the first table and in the overall figure, beside the trivial predictors."""
+_NAMED = 4
+"""Tasks whose scores are told one by one; of more, the least and the greatest."""
 CERTAIN = 0.05
 """Corrected p-values below it are findings."""
 CLAIM = "sharpness_dimension"
@@ -107,21 +109,28 @@ class Board:
         return f"{'; '.join(parts)}." if parts else ""
 
     def _where_it_fails(self, name: str) -> str:
-        """The score on each task; which are not above 0 by their own intervals, or of too few settings to say."""
-        told, fails = [], []
+        """The score on each task; where it is below 0, or cannot be told from 0, by its own interval."""
+        told, wrong, open_, lacking = list[tuple[float, str]](), list[str](), list[str](), list[str]()
         for task in self.tasks:
             if not task.scored:
                 continue
             if not task.has_values(name):
-                told.append(f"no value on {task.results.name}")
+                lacking.append(task.results.name)
                 continue
             found = averaged([score_on(task, name)], [task.clusters], (-1.0, 1.0))
-            told.append(f"{number(found['score'])} {span(found['low'], found['high'])} on {task.results.name}")
+            told.append((found["score"], f"{_score(found)} on {task.results.name}"))
             few = least_chance(task.clusters, task.results.kind == "trajectory") > TAIL
-            if few or not found["low"] > 0:
-                fails.append(task.results.name + (f" ({task.clusters} settings are too few)" if few else ""))
-        failing = f" It cannot be told from chance on {', '.join(fails)}." if fails else ""
-        return f"Task by task: {'; '.join(told)}.{failing}"
+            if few or not (found["low"] > 0 or found["high"] < 0):
+                open_.append(task.results.name + (f" ({task.clusters} settings are too few)" if few else ""))
+            elif found["high"] < 0:
+                wrong.append(task.results.name)
+        parts = [
+            _by_task(told),
+            f"It is certainly the wrong way round on {', '.join(wrong)}." if wrong else "",
+            f"It cannot be told from chance on {', '.join(open_)}." if open_ else "",
+            f"It has no value on {', '.join(lacking)}." if lacking else "",
+        ]
+        return " ".join(filter(None, parts))
 
     def _against_rate(self, name: str, count: int) -> str:
         """Whether the best of so many metrics beats the learning rate."""
@@ -206,7 +215,19 @@ class Board:
 
 def _told(row: pd.Series[Any]) -> str:
     """A metric with its score."""
-    return f"{row['title']} ({number(row['score'])} {span(row['low'], row['high'])})"
+    return f"{row['title']} ({_score(row)})"
+
+
+def _score(row: Mapping[str, Any] | pd.Series[Any]) -> str:
+    return f"{number(row['score'])} {span(row['low'], row['high'])}"
+
+
+def _by_task(told: list[tuple[float, str]]) -> str:
+    """Scores on single tasks, in words: of many the least and the greatest."""
+    if len(told) > _NAMED:
+        (_, least), (_, most) = min(told), max(told)
+        return f"Its scores on single tasks go from {least} to {most}."
+    return f"Task by task: {'; '.join(words for _, words in told)}." if told else ""
 
 
 def read_board(results: Path, names: Sequence[str] | None = None) -> Board:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
 from suite.cli.results import leaderboard
 from suite.errors import BadInput
-from suite.reporting.board import CLAIM, PUBLISHED, read_board, slug
+from suite.ranking.leaderboard import rank_overall
+from suite.ranking.task import rank_task
+from suite.reporting.board import CLAIM, PUBLISHED, Board, read_board, slug
 from suite.reporting.build import Place, build, check
 from suite.reporting.figures import figures
 from suite.reporting.markdown import markdown
 from suite.reporting.task_tables import leading_table, task_page
+from tests.ranking.claimed import grid
 from tests.ranking.made_up import made_up
 
 
@@ -221,6 +226,23 @@ def test_a_reader_who_knows_nothing_finds_the_answer_first(place: Path) -> None:
     assert "It cannot be told from chance on b/trajectory (2 settings are too few)." in text
     assert "3 certainly beat the best trivial predictor, Rate (" in text
     assert "corrected for their number, are 4: Oracle; Parts: a; Parts: b; Lucky." in text
+
+
+def test_of_many_tasks_the_extremes_are_told_and_where_it_is_the_wrong_way_round(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    gap = np.repeat(np.arange(25.0), 2)
+    noise = {"right": 1.0, "wrong": -1.0, "chance": 0.0, "more": 1.0, "most": 1.0}
+    rankings = []
+    for name, slope in noise.items():
+        values = {"oracle": slope * gap + (0 if name == "most" else 3) * random.normal(size=50)}
+        results = grid(values, gap)
+        results = replace(results, name=f"a/{name}", metrics=results.metrics.assign(title="Oracle", source="made up"))
+        rankings.append(rank_task(results, resamples=100, permutations=99))
+    text = Board(rankings, rank_overall(rankings), {}).in_short
+    assert re.search(
+        r"Its scores on single tasks go from −0\.\d\d \[[^]]*\] on a/wrong to \+1\.00 \[[^]]*\] on a/most\.", text
+    )
+    assert "It is certainly the wrong way round on a/wrong. It cannot be told from chance on a/chance." in text
 
 
 def test_of_many_metrics_a_task_shows_the_leading_and_its_page_all(
