@@ -13,7 +13,7 @@ import pytest
 
 from suite.measuring import network
 
-ALLOWED, REFUSED = 0x7FFF0000, 0x00050000 | errno.EACCES
+ALLOWED, REFUSED, NOT_ITS_OWN = 0x7FFF0000, 0x00050000 | errno.EACCES, 0x00050000 | errno.EPERM
 UNIX, INTERNET, NETLINK, STREAM, DATAGRAM, CLOEXEC = 1, 2, 16, 1, 2, 0o2000000
 NAMES = (
     "socket",
@@ -24,6 +24,10 @@ NAMES = (
     "process_vm_writev",
     "pidfd_getfd",
     "io_uring_setup",
+)
+OF_ONE = (
+    *("prlimit64", "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"),
+    *("migrate_pages", "move_pages", "ioprio_set"),
 )
 
 
@@ -50,7 +54,7 @@ def test_sockets_and_the_ways_to_those_of_others_are_refused_and_nothing_else(ma
     program = network._program(calls)
     refused = {number for number in range(1024) if answer(program, calls.machine, number) == REFUSED}
     assert refused == {*calls.refused, calls.socketpair}  # a pair of no family is refused too
-    assert len(calls.refused) == len(NAMES)
+    assert (len(calls.refused), len(calls.of_one)) == (len(NAMES), len(OF_ONE))
     assert {answer(program, calls.machine, number) for number in range(1024)} == {ALLOWED, REFUSED}
 
 
@@ -64,6 +68,21 @@ def test_pairs_are_for_those_who_speak_with_each_other_alone(machine: str) -> No
 
     assert pair(UNIX, STREAM) == pair(UNIX, STREAM | CLOEXEC) == ALLOWED
     assert pair(UNIX, DATAGRAM) == pair(INTERNET, STREAM) == pair(NETLINK, STREAM) == pair(UNIX, 5) == REFUSED
+
+
+@pytest.mark.parametrize("machine", network._KNOWN)
+def test_of_limits_and_priorities_a_thread_may_change_its_own_alone(machine: str) -> None:
+    calls = network._KNOWN[machine]
+    program = network._program(calls)
+    for whom in (1, 7, 2**22, 2**32 - 1):  # the last one is -1
+        changed = {number for number in range(1024) if answer(program, calls.machine, number, whom) == NOT_ITS_OWN}
+        assert changed - {calls.setpriority} == {*calls.of_one}
+    mine = {(which, who) for which in range(4) for who in (0, 7) if allowed(program, calls, which, who)}
+    assert mine == {(0, 0), (1, 0)}, "this process and its own group, and never a user"
+
+
+def allowed(program: bytes, calls: network._Calls, which: int, who: int) -> bool:
+    return answer(program, calls.machine, calls.setpriority, which, who) == ALLOWED
 
 
 @pytest.mark.parametrize("machine", network._KNOWN)
@@ -91,9 +110,9 @@ def test_the_numbers_are_those_of_the_kernels_headers(machine: str) -> None:
     # numbers of calls that came after the last header's release are in none
     named = dict(re.findall(r"#define __NR_(\w+)\s+(\d+)", found[0].read_text()))
     calls = network._KNOWN[machine]
-    expected = dict(
-        zip((*NAMES, "socketpair", "seccomp"), (*calls.refused, calls.socketpair, calls.seccomp), strict=True)
-    )
+    names = (*NAMES, *OF_ONE, "socketpair", "seccomp", "setpriority")
+    numbers = (*calls.refused, *calls.of_one, calls.socketpair, calls.seccomp, calls.setpriority)
+    expected = dict(zip(names, numbers, strict=True))
     assert {name: int(named[name]) for name in expected if name in named} == {
         n: expected[n] for n in expected if n in named
     }
