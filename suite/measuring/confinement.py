@@ -1,9 +1,9 @@
 """A process from which little leads out: no secrets, no network, no files but its temporary ones, no other processes.
 
-What the environment held and the network are closed to every thread of it. The rest is Linux's Landlock: a rule for the
-thread that asks, and for all that it begins, threads and programs, for good. Threads that were there before stay free:
-of the suite's own there is none then; libraries may have some, and a metric which takes pains to run in one of those is
-not held by it.
+What the environment held, the network and the output are closed to every thread of it, and limits are all threads'. The
+rest is Linux's Landlock: a rule for the thread that asks, and for all that it begins, threads and programs, for good.
+Threads that were there before stay free: of the suite's own there is none then; libraries may have some, and a metric
+which takes pains to run in one of those is not held by it.
 
 Files stay readable, and their modes and times can be changed: those Landlock does not know. A container is what
 closes them (docs/security.md).
@@ -24,31 +24,42 @@ from pathlib import Path
 import torch
 
 from suite.executors.begin import unwatched
-from suite.measuring import isolation, network
+from suite.measuring import isolation, limits, network
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # Landlock's system calls, the same on every machine
 _ASK_VERSION, _BENEATH = 1, 1
 _NO_NEW_PRIVILEGES = 38  # of prctl(2)
 _WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
+_CONTROL = 1 << 15  # devices, once they are open: a terminal's settings for one, for which it is opened to be read
 _CHANGE_FOLDER = sum(1 << bit for bit in range(4, 13))
 """Remove folders and files; make folders, files, links, sockets, pipes and devices."""
 _MOVE = 1 << 13
 _ELSEWHERE = 0b11  # abstract sockets and signals, of and to other processes
 _FILES_OF_OTHERS = 1 << 1 | 1 << 2
 """What root keeps of its capabilities: to read (and, where it may write at all, to write) files of other users."""
-_SINCE = {_MOVE: 2, _TRUNCATE: 3, _ELSEWHERE: 6}
+_SINCE = {_MOVE: 2, _TRUNCATE: 3, _CONTROL: 5, _ELSEWHERE: 6}
 """Versions of Landlock before which there is no such rule."""
 
 
 @lru_cache(maxsize=1)
-def confine(device: torch.device) -> None:
-    """Close to this process, for good, all that can be closed here; `open_here` says what cannot."""
+def confine(device: torch.device, share: int | None = None) -> None:
+    """Close to this process, for good, all that can be closed here; `open_here` says what cannot.
+
+    This comes before any code of a stranger's, in every process in which such code measures anything.
+
+    Args:
+        device: that metrics are measured on.
+        share: bytes of memory, of the machine's, that a worker may take; None: as many as it likes.
+    """
+    isolation.adopt()
+    isolation.mute()
     isolation.forget_environment()
     isolation.forget_peak()  # opens the file of /proc that it writes to
     network.forbid_network()
     with unwatched():
         if sys.platform == "linux":
             _drop_capabilities()
+        limits.bound(share)  # after that: root could raise them again
         devices = [Path("/dev")] if device.type != "cpu" else []
         _forbid_files({Path(tempfile.gettempdir()), Path(os.devnull), *devices})
 
@@ -61,6 +72,7 @@ def open_here() -> Mapping[str, str]:
         "network": network.unfit(),
         "writing files": none if version < 1 else None,
         "truncating files": none if version < 1 else _older(version, _TRUNCATE),
+        "settings of terminals": none if version < 1 else _older(version, _CONTROL),
         "memory and environment of other processes": none if version < 1 else None,
         "signals to other processes": none if version < 1 else _older(version, _ELSEWHERE),
     }
@@ -90,7 +102,7 @@ def _forbid_files(writable: set[Path]) -> bool:
     if (version := _landlock_version()) < 1:
         return False
     known = {right: right if version >= since else 0 for right, since in _SINCE.items()}
-    to_files = _WRITE_FILE | known[_TRUNCATE]
+    to_files = _WRITE_FILE | known[_TRUNCATE] | known[_CONTROL]
     to_all = to_files | _CHANGE_FOLDER | known[_MOVE]
     words = struct.pack("QQQ", to_all, 0, known[_ELSEWHERE])
     rules = _call(_CREATE, words, 24 if version >= _SINCE[_ELSEWHERE] else 8, 0)

@@ -13,6 +13,7 @@ import ctypes
 import gc
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -30,8 +31,10 @@ from suite.executors import UNUSABLE_PROCESS, children
 from suite.executors.begin import computing
 from suite.executors.clearing import clear
 from suite.measuring import network
+from suite.measuring.limits import memory_limit
 
 _PROCESS = Path("/proc/self")
+_OPEN = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
 _HIDDEN = ("SUITE_DATA_DIR", "SUITE_HOME", "OLDPWD")
 _DEATH_SIGNAL, _SUBREAPER = 1, 36  # of prctl(2)
 
@@ -49,19 +52,26 @@ class Taken:
 
 
 @contextlib.contextmanager
-def isolated(seed: int, device: torch.device) -> Iterator[Taken]:
+def isolated(seed: int, device: torch.device, memory: int | None = None) -> Iterator[Taken]:
     """Run the block as if in a process of its own, with global random generators that begin at `seed`.
 
     Inside, the working folder is an empty temporary one, output goes nowhere, and the environment (`os.environ`, what
     child processes inherit) does not say where data and store are. Afterwards everything is as before; files in the
     folder and child processes are gone. Where that cannot be had, this process ends: what comes next must not be
     blamed.
+
+    Args:
+        seed: of torch, numpy and Python.
+        device: that it computes on.
+        memory: bytes that it may take; None: as many as it likes.
     """
     around = contextlib.ExitStack()
     for part in (_settings(), warnings.catch_warnings(), _seeded(seed, device), _elsewhere(), _silenced()):
         around.enter_context(part)
     taken = around.enter_context(_metered(device))
     around.enter_context(_childless())
+    around.enter_context(memory_limit(memory))
+    around.enter_context(_limits())
     try:
         yield taken
     except OSError as error:
@@ -136,6 +146,21 @@ def _settings() -> Iterator[None]:
                 let(value)
 
 
+_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
+
+
+@contextlib.contextmanager
+def _limits() -> Iterator[None]:
+    """The kernel's limits on this process; the first to be as before, since to put back the rest takes files."""
+    before = [resource.getrlimit(what) for what in _LIMITS]
+    try:
+        yield
+    finally:
+        for what, limits in zip(_LIMITS, before, strict=True):
+            if resource.getrlimit(what) != limits:
+                resource.setrlimit(what, limits)
+
+
 @contextlib.contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """The global generators of torch, numpy and Python."""
@@ -180,9 +205,33 @@ def _elsewhere() -> Iterator[None]:
         clear(folder)
 
 
+@lru_cache(maxsize=1)
+def mute() -> None:
+    """Let this process's output go nowhere, for good: nothing that is open in it leads there any more.
+
+    That is output and errors, every copy of them, and every terminal.
+    """
+    _flush()
+    outputs = {_file(1), _file(2)} - {None}
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in {1, 2, *(int(one.name) for one in _OPEN.iterdir())}:
+        if number < 3 or os.isatty(number) or _file(number) in outputs:
+            os.dup2(nowhere, number, inheritable=number < 3)
+    os.close(nowhere)
+
+
+def _file(number: int) -> tuple[int, int] | None:
+    """Which file is open by this number; None: none."""
+    try:
+        found = os.fstat(number)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Output goes nowhere, whether Python or C writes it."""
+    """Output goes nowhere, whether Python or C writes it; who looks for it finds it where the process is not `mute`."""
     _flush()
     kept = {number: os.dup(number) for number in (1, 2)}
     try:

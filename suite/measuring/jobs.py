@@ -18,8 +18,8 @@ from torch import Tensor
 from suite.errors import BadInput, first_line
 from suite.executors import Progress
 from suite.measuring.confinement import confine
-from suite.measuring.isolation import Taken, adopt, isolated
-from suite.measuring.limits import memory_limit
+from suite.measuring.isolation import Taken, isolated
+from suite.measuring.limits import Memory
 from suite.measuring.place import Place
 from suite.measuring.probes import BACKWARD, Subject, find_probes
 from suite.measuring.provenance import software
@@ -88,11 +88,11 @@ def metric_job(
     wanted: tuple[Wanted, ...],
     origin: Origin,
     place: Place,
-    memory: int | None,
+    memory: Memory,
     tasks: tuple[TaskSpec, ...],
     progress: Progress,
 ) -> list[tuple[Any, ...]]:
-    """The values wanted, each within `memory` bytes, of metrics of one origin; those of others are not imported here.
+    """The values wanted, each within `memory`, of metrics of one origin; those of others are not imported here.
 
     The data of `tasks` are those that further jobs of this process may read.
 
@@ -100,16 +100,15 @@ def metric_job(
     are the fields of `StoredValue`, for `suite.measuring.rows`: of a process of strangers nothing but data is read.
     """
     place.prepare()
-    adopt()
     for want in wanted[:1]:
         _problem_at(want.point, place)  # to load the data is not the first metric's time
     _fetch(tasks)
-    confine(place.device)  # after that: to download needs more than to read
+    confine(place.device, memory.worker)  # after that: to download needs more than to read
     metrics = _metrics(origin)
     progress(0, len(wanted))
     rows: list[StoredValue] = []
     for done, want in enumerate(wanted, 1):
-        rows += _measure(want, metrics[want.metric], place, memory)
+        rows += _measure(want, metrics[want.metric], place, memory.metric)
         progress(done, len(wanted))
     return [astuple(row) for row in rows]
 
@@ -118,7 +117,7 @@ def _measure(want: Wanted, metric: Metric, place: Place, memory: int | None) -> 
     start, taken = time.perf_counter(), Taken()
     try:
         run = _run(want, place)
-        with isolated(run.seed(f"metric {metric.name}"), place.device) as taken, memory_limit(memory):
+        with isolated(run.seed(f"metric {metric.name}"), place.device, memory) as taken:
             value = _asked(metric, run)
         parts = _components(value)
         seconds = time.perf_counter() - start

@@ -9,7 +9,7 @@ from pathlib import Path
 from suite.errors import BadInput, SuiteError, Untrained, first_line
 from suite.executors import Executor, Job
 from suite.measuring.jobs import Point, Wanted, metric_job, probe_job
-from suite.measuring.limits import memory_share
+from suite.measuring.limits import Memory, memory_share
 from suite.measuring.place import Place
 from suite.measuring.probes import BACKWARD, asked, probe_key
 from suite.measuring.rounds import Rounds
@@ -215,12 +215,12 @@ def value_key(point: Point, metric: Metric) -> str:
     return digest("value", point.run_id, point.step, metric.name, metric.version, metric.fingerprint, read)
 
 
-def _memory(p: Plan, share: int) -> int | None:
+def _memory(p: Plan, share: int) -> Memory:
     """The limit on a metric's memory, at most a worker's share; none on CUDA, which maps far more than it uses."""
     if p.environment.device != "cpu":
-        return None
+        return Memory()
     said = p.task.limits.metric_memory_gib
-    return share if said is None else min(share, int(said * 2**30))
+    return Memory(share if said is None else min(share, int(said * 2**30)), share)
 
 
 def _have(probe: StoredProbe | None) -> bool:

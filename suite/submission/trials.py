@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ from torch import Tensor
 from suite.errors import BadInput, first_line
 from suite.executors import Job, LocalExecutor, Progress
 from suite.measuring.confinement import confine
+from suite.measuring.isolation import isolated
+from suite.measuring.limits import memory_share
 from suite.measuring.place import WORKER_MODULES, WORKER_VARIABLES, Place
 from suite.metrics import Estimate, Metric, Run, find_metrics
 from suite.spec.base import DataSpec
@@ -210,7 +211,8 @@ def trial_job(
     """Measure one metric once in each case, on a pickled record of its own; the outcomes as JSON."""
     for case, _ in cases:
         Place.of(case.device, case.dtype).prepare()  # a device is begun to be used before the process is confined
-    confine(torch.device(next((case.device for case, _ in cases if case.device != "cpu"), "cpu")))
+    device = torch.device(next((case.device for case, _ in cases if case.device != "cpu"), "cpu"))
+    confine(device, _memory(device))
     metric, outcomes = find_metrics(files)[name], []
     for number, (case, record) in enumerate(cases):
         progress(number + 1, len(cases) + 1)  # each has its own time
@@ -230,17 +232,23 @@ def _tried(metric: Metric, network: Network, case: Case, record: RunRecord, seed
             place.leave_if_unusable()
             return Outcome(reason=f"a probe that it reads could not be made: {first_line(error)}")
         before, already = state_of(run), len(reads)
-        _seed_everything(seed)
-        outcome = _called(metric, run, place)
+        outcome = _called(metric, run, place, seed)
         read, after = len(reads) - already, state_of(run)
     changed = tuple(sorted(part for part in before | after if before.get(part) != after.get(part)))
     return dataclasses.replace(outcome, changed=changed, read=read)
 
 
-def _called(metric: Metric, run: Run, place: Place) -> Outcome:
+def _memory(device: torch.device) -> int | None:
+    """As when tasks are measured: the share of the one worker there is; no limit on CUDA."""
+    return memory_share(1) if device.type == "cpu" else None
+
+
+def _called(metric: Metric, run: Run, place: Place, seed: int) -> Outcome:
+    """What came of it, isolated as when tasks are measured; global generators begin elsewhere in every process."""
     start = time.perf_counter()
     try:
-        values = _values(metric.measure(run))
+        with isolated(seed, place.device, _memory(place.device)):
+            values = _values(metric.measure(run))
     except BaseException as error:  # noqa: BLE001 - whatever a metric raises is what came of it
         place.leave_if_unusable()
         seconds = time.perf_counter() - start
@@ -317,13 +325,6 @@ def _values(value: Any) -> Values:
 def _forget_data() -> None:
     """The arrays of a source are kept until another source is asked for: whoever comes next is to read its own."""
     load_problem(trial_task(data={"kind": "digits", "split_seed": 1}), CPU, torch.float64)
-
-
-def _seed_everything(seed: int) -> None:
-    """Another state of the global generators in every process: who draws from them is found out."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the global one is meant
-    torch.manual_seed(seed)
 
 
 def _same_weights(one: bytes, other: bytes) -> bool:

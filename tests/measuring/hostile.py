@@ -24,12 +24,15 @@ def NAME(run: Run) -> dict[str, float]:
 '''
 
 HEAD = """\
-import ctypes, mmap, os, random, shutil, signal, subprocess, sys, time, warnings
+import ctypes, mmap, os, random, resource, shutil, signal, stat, subprocess, sys, time, warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from suite.metrics import Run, metric
+
+
+PHYSICAL = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def at_start():
@@ -131,6 +134,18 @@ def e_prints(run):
 
 
 @hostile
+def e_prints_by_every_door(run):
+    print("noise as of a file", file=sys.__stderr__)
+    for number in range(256):
+        try:
+            if stat.S_ISREG(os.fstat(number).st_mode) or os.isatty(number):
+                os.write(number, b"noise by a door that was left open")
+        except OSError:
+            pass
+    return 1.0
+
+
+@hostile
 def f_forks(run):
     if os.fork() == 0:
         time.sleep(600)
@@ -178,6 +193,38 @@ def h_hoards(run):
 @hostile
 def h_hoards_in_torch(run):
     return float(torch.ones(100 * 2**30, dtype=torch.uint8).sum())
+
+
+@hostile
+def h_hoards_by_a_limit_of_its_own(run):
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    return float(len(mmap.mmap(-1, PHYSICAL * 7 // 10, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)))
+
+
+@hostile
+def h_fills_the_disk(run):
+    with open("much", "wb") as file:
+        file.seek(2**30 - 1)  # a hole, which takes nothing
+        file.write(b"xx")
+        file.flush()
+    return 1.0
+
+
+@hostile
+def h_dumps_its_core(run):
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (2**20, 2**20))
+    except ValueError as error:
+        raise RuntimeError("no core") from error
+    return 1.0
+
+
+@hostile
+def h_lowers_what_others_may(run):
+    for what in (resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
+        resource.setrlimit(what, (12, resource.getrlimit(what)[1]))
+    return 1.0
 
 
 @hostile
@@ -229,6 +276,12 @@ def e_hangs_beside_others(run):
 def f_dies_beside_others(run):
     subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600; true"], start_new_session=True)
     os._exit(7)
+
+
+@hostile
+def f_lowers_what_others_may_for_good(run):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (12, 12))
+    return 1.0
 
 
 @hostile
@@ -328,6 +381,53 @@ def k_empties_a_file(run):
 def l_signals_the_command(run):
     os.kill(os.getppid(), signal.SIGWINCH)  # nobody minds that one
     return 1.0
+
+
+@hostile
+def l_bounds_the_command(run):
+    resource.prlimit(os.getppid(), resource.RLIMIT_CORE, resource.prlimit(os.getppid(), resource.RLIMIT_CORE))
+    return 1.0
+
+
+@hostile
+def l_lets_a_child_bound_the_command(run):
+    words = "import resource as r, os; r.prlimit(int(os.sys.argv[1]), r.RLIMIT_CORE, r.getrlimit(r.RLIMIT_CORE))"
+    said = subprocess.run([sys.executable, "-SEc", words, str(os.getppid())], check=False, stderr=subprocess.PIPE)
+    if said.returncode:
+        raise RuntimeError(said.stderr.decode().splitlines()[-1])
+    return 1.0
+
+
+@hostile
+def l_moves_the_command(run):
+    os.sched_setaffinity(os.getppid(), os.sched_getaffinity(os.getppid()))
+    return 1.0
+
+
+@hostile
+def l_schedules_the_command(run):
+    os.sched_setscheduler(os.getppid(), os.SCHED_OTHER, os.sched_param(0))
+    return 1.0
+
+
+@hostile
+def l_slows_the_command(run):
+    os.setpriority(os.PRIO_PROCESS, os.getppid(), os.getpriority(os.PRIO_PROCESS, os.getppid()))
+    return 1.0
+
+
+@hostile
+def l_slows_the_user(run):
+    os.setpriority(os.PRIO_USER, 0, 0)
+    return 1.0
+
+
+@hostile
+def n_changes_what_is_its_own(run):
+    resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
+    os.sched_setaffinity(0, os.sched_getaffinity(0))
+    os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0))
+    return float(os.nice(0) >= 0)
 
 
 @hostile

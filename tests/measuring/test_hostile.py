@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -133,14 +134,21 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         patch.setenv("A_TOKEN", "a secret")
         with Store(home, writing=True) as store, workers() as executor:
             Laboratory(store, Board(Console(quiet=True), quiet=True)).train([tiny()], executor)
+        _begin_anew()
         patch.chdir(calm)
         without = measured(calm, home, CALM)
         patch.chdir(user)
         patch.setattr(tempfile, "tempdir", str(temporary))
         with redirected(file.fileno()):
             hostile = measured(user, home, FILES | {"reaching.py": outside.text})
+            _begin_anew()
         yield Both(without, hostile, user, temporary, output.read_text(), outside)
         outside.close()
+
+
+def _begin_anew() -> None:
+    """What workers are forks of is begun again by the next: it has the output that this process has then."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
@@ -169,6 +177,8 @@ def redirected(to: int) -> Iterator[None]:
         ("g_interrupts", "failed", "KeyboardInterrupt: "),
         ("h_hoards", "failed", "MemoryError: "),
         ("h_hoards_in_torch", "failed", "RuntimeError: [enforce fail at alloc_cpu.cpp"),
+        ("h_fills_the_disk", "failed", "OSError: [Errno 27] File too large"),
+        ("h_dumps_its_core", "failed", "RuntimeError: no core"),
         ("a_dies", "died", "its process died (exit code 7)"),
         ("b_dies_quietly", "died", "its process died (exit code 0)"),
         ("c_faults", "died", "its process died (exit code -11)"),
@@ -176,6 +186,7 @@ def redirected(to: int) -> Iterator[None]:
         ("e_hangs_deaf", "timeout", "took longer than 3 s"),
         ("e_hangs_beside_others", "timeout", "took longer than 3 s"),
         ("f_dies_beside_others", "died", "its process died (exit code 7)"),
+        ("f_lowers_what_others_may_for_good", "died", "what it did to its process could not be undone"),
     ],
 )
 def test_it_was_tried_everywhere_and_its_reason_recorded(both: Both, metric: str, status: str, reason: str) -> None:
@@ -199,15 +210,24 @@ def test_who_closes_every_file_is_not_heard_any_more(both: Both) -> None:
         "c_changes_environment",
         "d_removes_its_folder",
         "e_prints",
+        "e_prints_by_every_door",
         "f_forks",
         "f_forks_twice",
         "f_comes_back_twice",
         "f_leaves_a_process",
+        "h_lowers_what_others_may",
         "i_sets_an_alarm",
     ],
 )
 def test_what_does_harm_has_its_value_all_the_same(both: Both, metric: str) -> None:
     assert [(row.status, row.value) for row in both.hostile.of(metric)] == [("ok", 1.0)] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone limits private memory")
+def test_nobody_raises_its_own_limit_of_memory(both: Both) -> None:
+    """Seven tenths of the machine's memory, where each of two workers has half of it at most; nothing of it is used."""
+    rows = both.hostile.of("h_hoards_by_a_limit_of_its_own")
+    assert [(row.status, row.reason) for row in rows] == [("failed", "OSError: [Errno 12] Cannot allocate memory")] * 2
 
 
 NETWORK = {
@@ -217,6 +237,14 @@ NETWORK = {
     "d_lets_a_child_connect": "CalledProcessError: ",
     "e_asks_a_daemon": "PermissionError: [Errno 13] Permission denied: metrics are measured without a network",
     "f_looks_up_a_name": "gaierror: ",
+}
+PROCESSES = {
+    "l_bounds_the_command": "PermissionError: [Errno 1] Operation not permitted",
+    "l_lets_a_child_bound_the_command": "RuntimeError: PermissionError: [Errno 1] Operation not permitted",
+    "l_moves_the_command": "PermissionError: [Errno 1] Operation not permitted",
+    "l_schedules_the_command": "PermissionError: [Errno 1] Operation not permitted",
+    "l_slows_the_command": "PermissionError: [Errno 1] Operation not permitted",
+    "l_slows_the_user": "PermissionError: [Errno 1] Operation not permitted",
 }
 FILES_AND_PROCESSES = {
     "g_reads_secrets_of_the_command": "PermissionError: [Errno 13] Permission denied: '/proc/",
@@ -243,6 +271,12 @@ def test_the_network_is_closed(both: Both, metric: str) -> None:
         assert all(reason.endswith(": metrics are measured without a network") for reason in reasons(both, metric))
 
 
+@pytest.mark.skipif(network.unfit() is not None, reason=f"the filter cannot be had here: {network.unfit()}")
+@pytest.mark.parametrize("metric", PROCESSES)
+def test_limits_and_priorities_of_others_are_closed(both: Both, metric: str) -> None:
+    assert reasons(both, metric) == [PROCESSES[metric]] * 2
+
+
 @pytest.mark.skipif(bool(confinement.open_here()), reason=f"open here: {confinement.open_here()}")
 @pytest.mark.parametrize("metric", FILES_AND_PROCESSES)
 def test_files_and_other_processes_are_closed(both: Both, metric: str) -> None:
@@ -255,11 +289,15 @@ def test_pairs_of_sockets_are_left_to_programs_that_need_them(both: Both) -> Non
     assert [row.value for row in both.hostile.of("n_works_with_pairs_of_sockets")] == [1.0, 1.0]
 
 
+def test_a_metric_may_bound_and_slow_itself(both: Both) -> None:
+    assert [row.value for row in both.hostile.of("n_changes_what_is_its_own")] == [1.0, 1.0]
+
+
 @pytest.mark.skipif(bool(confinement.open_here()), reason=f"open here: {confinement.open_here()}")
 def test_without_confinement_all_of_it_is_open(both: Both, tmp_path: Path) -> None:
     """The same functions in a process that is not confined: what the tests above see refused can be had."""
     assert both.outside.heard() == 0
-    names = [name for name in (*NETWORK, *FILES_AND_PROCESSES) if name != "f_looks_up_a_name"]
+    names = [name for name in (*NETWORK, *PROCESSES, *FILES_AND_PROCESSES) if name != "f_looks_up_a_name"]
     calls = "".join(f"print({name}.measure(None))\n" for name in names)
     (tmp_path / "reaching.py").write_text(both.outside.text + calls)
     done = subprocess.run([sys.executable, tmp_path / "reaching.py"], capture_output=True, text=True, check=False)

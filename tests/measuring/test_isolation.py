@@ -8,6 +8,7 @@ import contextlib
 import gc
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -55,6 +56,10 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "mask": (lambda: (mask := os.umask(0), os.umask(mask))[0], lambda: os.umask(0o777)),
     "alarm": (lambda: signal.getitimer(signal.ITIMER_REAL), lambda: signal.setitimer(signal.ITIMER_REAL, 100.0)),
     "signals": (lambda: signal.getsignal(signal.SIGTERM), lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)),
+    "limits": (
+        lambda: resource.getrlimit(resource.RLIMIT_NOFILE),
+        lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1])),
+    ),
     "output": (lambda: (sys.stdout, sys.stderr), lambda: setattr(sys, "stdout", None)),
     "torch's generator": (lambda: torch.get_rng_state().tolist(), lambda: torch.rand(3)),
     "numpy's generator": (lambda: list(np.random.get_state()[1]), lambda: np.random.seed(1)),  # type: ignore[union-attr]

@@ -9,6 +9,7 @@ import pytest
 
 from suite.errors import BadInput
 from suite.measuring import jobs
+from suite.measuring.limits import Memory
 from suite.measuring.place import Place
 from suite.submission.trial import trial_task
 from suite.training import problem
@@ -18,14 +19,13 @@ DIGITS, OTHER = trial_task(), trial_task(data={"kind": "digits", "split_seed": 3
 
 def test_data_come_first_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[Any] = []
-    monkeypatch.setattr(jobs, "adopt", lambda: None)
     monkeypatch.setattr(jobs, "fetch", lambda task: done.append(task.data))
-    monkeypatch.setattr(jobs, "confine", lambda device: done.append(device.type))
+    monkeypatch.setattr(jobs, "confine", lambda device, share: done.append((device.type, share)))
     monkeypatch.setattr(jobs, "_fetched", set())
     for _ in range(2):
-        found = jobs.metric_job((), None, Place.of("cpu", "float32"), None, (DIGITS, OTHER), lambda *_: None)
+        found = jobs.metric_job((), None, Place.of("cpu", "float32"), Memory(1, 2), (DIGITS, OTHER), lambda *_: None)
         assert found == []
-    assert done == [DIGITS.data, OTHER.data, "cpu", "cpu"]
+    assert done == [DIGITS.data, OTHER.data, ("cpu", 2), ("cpu", 2)]
 
 
 @pytest.mark.parametrize(("files", "loads"), [({}, 0), ({"a": Path("/a")}, 0), ({"a": Path("/a"), "b": None}, 1)])

@@ -17,7 +17,7 @@ import torch
 
 from suite.errors import BadInput, StoreError
 from suite.measuring.jobs import Wanted, _measure, probe_job
-from suite.measuring.limits import memory_limit, memory_share
+from suite.measuring.limits import Memory, memory_limit, memory_share
 from suite.measuring.measure import Laboratory, applies, plan, value_key
 from suite.measuring.place import WORKER_VARIABLES, Place
 from suite.metrics import Estimate, Metric, Run, find_metrics, metric
@@ -169,7 +169,7 @@ def test_limits_are_the_tasks_unless_the_command_line_says_otherwise(made: Made,
             laboratory = Laboratory(store, MagicMock(), said)
             with patch.object(laboratory, "_points", return_value=[[made.point]]):
                 (job,) = laboratory._jobs([here], {"steps": find_metrics()["steps"]}, None, 2**40)
-            assert (job.limit, job.arguments[3]) == (seconds, 2**29)
+            assert (job.limit, job.arguments[3]) == (seconds, Memory(2**29, 2**40))
 
 
 def takes_memory(run: Run) -> float:

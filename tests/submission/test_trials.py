@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,8 +34,11 @@ from suite.submission.trials import (
 
 METRICS = '''
 """One for each rule."""
+import mmap
 import os
 import pathlib
+import resource
+import stat
 import torch
 from suite.metrics import Estimate, metric
 
@@ -98,6 +102,33 @@ def broken(run):
 def not_a_number(run):
     return float("nan")
 
+@metric(**words("Hoards"))
+def hoards(run):
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return float(len(mmap.mmap(-1, physical * 9 // 10, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)))
+
+@metric(**words("Noise"))
+def noise(run):
+    os.write(2, b"noise")
+    return {
+        "open": float(sum(leads_out(number) for number in range(256))),
+        "files": float(len(os.listdir("."))),
+        "elsewhere": float(not pathlib.Path.cwd().name.startswith("suite-metric-")),
+        "without end": float(sum(resource.RLIM_INFINITY in resource.getrlimit(what) for what in LIMITS)),
+    }
+
+LIMITS = (resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)
+
+def leads_out(number):
+    try:
+        found = os.fstat(number)
+    except OSError:
+        return False
+    if number < 3:
+        return not os.path.samestat(found, os.stat(os.devnull))
+    of_kernel = os.readlink(f"/proc/self/fd/{number}").startswith("/proc")
+    return os.isatty(number) or (stat.S_ISREG(found.st_mode) and not of_kernel)
+
 @metric(**words("Gone"))
 def gone(run):
     os._exit(3)
@@ -108,7 +139,7 @@ def gone(run):
 def _not_confined() -> Iterator[None]:
     """Some tests do a worker's job in this process, which is needed afterwards; workers do not hear of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("suite.submission.trials.confine", lambda device: None)
+        patch.setattr("suite.submission.trials.confine", lambda device, share: None)
         yield
 
 
@@ -129,7 +160,7 @@ def tried_here(file: Path) -> dict[str, Tried]:
     made: dict[str, Tried] = {}
     metrics = find_metrics([file])
     records: dict[Network, tuple[bytes, bytes]] = {}
-    for name in [n for n, m in metrics.items() if m.source == "Nobody 2020" and n != "gone"]:
+    for name in [n for n, m in metrics.items() if m.source == "Nobody 2020" and n not in ("gone", "hoards", "noise")]:
         network = Network.of(metrics[name])
         if network not in records:
             records[network] = (train_job(network, False, silent), train_job(network, True, silent))
@@ -212,6 +243,19 @@ def test_workers_of_their_own_survive_who_ends_them_and_change_nothing_here(file
     assert [f.what for f in trial_findings(tried["good"]) if f.state == "wrong"] == []
     assert tried["good"].plain.values[0][2] == 0.5
     assert tried["good"].plain.values[0][1] == pytest.approx(tried["good"].single.values[0][1], rel=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and open files as Linux has them")
+def test_trials_are_bounded_silent_and_isolated_as_workers_of_a_run_are(file: Path) -> None:
+    """Nine tenths of the machine's memory, of which nothing is used; what leads to an output; where it runs."""
+    tried = try_metrics({name: find_metrics([file])[name] for name in ("hoards", "noise")}, (file,), 60.0)
+    assert tried["hoards"].plain.reason == "OSError: [Errno 12] Cannot allocate memory"
+    assert {name: value for name, value, _ in tried["noise"].plain.values} == {
+        "open": 0.0,
+        "files": 0.0,
+        "elsewhere": 0.0,
+        "without end": 0.0,
+    }
 
 
 def test_cuda_is_not_checked_without_one_and_judged_with_one() -> None:
