@@ -82,6 +82,20 @@ def test_it_is_as_before_afterwards(change: str) -> None:
     assert read() == before
 
 
+def test_every_metric_of_a_job_counts_small_numbers_alike() -> None:
+    """Workers let numbers below 1e-38 be zero (`Place.prepare`), for the second metric of a job as for the first."""
+    found = []
+    torch.set_flush_denormal(True)
+    try:
+        for change in (True, False, True):
+            with isolated(1, CPU):
+                found.append(float(torch.tensor([1e-40]) * 1))
+                torch.set_flush_denormal(change)
+    finally:
+        torch.set_flush_denormal(False)
+    assert found == [0.0, 0.0, 0.0]
+
+
 def test_global_draws_are_those_of_the_seed() -> None:
     def draws(seed: int) -> list[float]:
         with isolated(seed, CPU):
