@@ -18,12 +18,14 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from suite.estimating.estimate import Measure
     from suite.executors.engine import Engine
     from suite.pipeline import Options
     from suite.ranking.tables import TaskResults
     from suite.reporting.board import Board
     from suite.reproducing.judged import Judgement
     from suite.spec.claims import Claim
+    from suite.spec.task import TaskSpec
 
 Tasks = Annotated[
     list[str] | None, typer.Argument(help="Task files, names or folders; default: tasks/quick", show_default=False)
@@ -302,6 +304,7 @@ def estimated(
     cells: int | None,
     metric_limit: float | None,
     engine: Engine,
+    device: str = "auto",
 ) -> None:
     """Print what tasks ask for and take; nothing is made, and neither data nor networks are loaded.
 
@@ -311,32 +314,45 @@ def estimated(
     from suite.errors import BadInput
     from suite.estimating.devices import device_named
     from suite.estimating.estimate import estimate, known_metrics
-    from suite.estimating.needs import needed_memory, needed_seconds, slowest
     from suite.estimating.shown import show, to_text
-    from suite.executors.job import Needs
     from suite.spec.loading import load_task
 
     if cells is not None:
         raise BadInput("--dry-run and --cells: give one of them; the dry run is of the whole task")
-    device = device_named(on)
+    priced = device_named(on)
     known_words(cost, dtype)
-    many = workers or (os.cpu_count() or 1 if device.name == "cpu" else 1)
+    kind = None if engine.local else engine.device(device)
+    many = workers or (os.cpu_count() or 1 if priced.name == "cpu" else 1)
     metrics = known_metrics(tuple(path.resolve() for path in metric or ()), cost)
     tasks = [load_task(file, max_cells(yes)) for file in files]
-    found = [estimate(task, metrics, device, many, dtype, metric_limit) for task in tasks]
+    found = [estimate(task, metrics, priced, many, dtype, metric_limit) for task in tasks]
+    worker = None if kind is None else _worker(tasks, metrics, dtype, engine, kind, workers)
     if as_json:
-        print(to_text(found))
+        print(to_text(found, worker))
         return
     show(console(), found)
-    if not engine.local:
-        memory, hours, slow = needed_memory(tasks, dtype), list[str](), slowest(device.name == "cpu")
-        for training in (True, False):
-            seconds = needed_seconds(tasks, metrics, slow, workers or 1, dtype, training)
-            needs = engine.needs(slow.name, Needs(memory=memory, seconds=seconds))
-            hours.append(f"{(needs.seconds or 0) / 3600:.1f} h {'to train' if training else 'to measure'}")
-        asked = [f"cpus={needs.cpus}", f"gpus={needs.gpus:g}", f"memory={(needs.memory or 0) / 2**30:.1f} (GiB)"]
-        asked += [f"{' and '.join(hours)} for a job"] if engine.kind == "slurm" else []
-        console().print(f"A worker is asked for with {', '.join(asked)}.", soft_wrap=True, highlight=False)
+    if worker is not None:
+        said = [f"cpus={worker['cpus']}", f"gpus={worker['gpus']:g}", f"memory={worker['memory'] / 2**30:.1f} (GiB)"]
+        hours = [f"{seconds / 3600:.1f} h to {what}" for what, seconds in (worker["seconds"] or {}).items()]
+        said += [f"{' and '.join(hours)} for a job"] if hours else []
+        console().print(f"A worker is asked for with {', '.join(said)}.", soft_wrap=True, highlight=False)
+
+
+def _worker(
+    tasks: Sequence[TaskSpec], metrics: Sequence[Measure], dtype: str, engine: Engine, device: str, workers: int | None
+) -> dict[str, Any]:
+    """What a worker on another machine is asked for: memory in bytes, and seconds where there is a limit on them."""
+    from suite.estimating.needs import needed_memory, needed_seconds, slowest
+    from suite.executors.job import Needs
+
+    memory, slow, bundles = needed_memory(tasks, dtype), slowest(device == "cpu"), engine.bundles(workers)
+    seconds = dict[str, float | None]()
+    for what in ("train", "measure"):
+        estimated = needed_seconds(tasks, metrics, slow, bundles, dtype, what == "train")
+        needs = engine.needs(device, Needs(memory=memory, seconds=estimated))
+        seconds[what] = needs.seconds
+    asked = {"device": device.partition(":")[0], "cpus": needs.cpus, "gpus": needs.gpus, "memory": needs.memory}
+    return asked | {"seconds": seconds if engine.kind == "slurm" else None}
 
 
 def lost(lines: list[str]) -> None:

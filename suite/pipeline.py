@@ -78,7 +78,7 @@ class Options:
         Raises:
             BadInput: there is no such device here.
         """
-        device = resolve_device(self.device) if self.engine.local else named_device(self.device, self.engine)
+        device = resolve_device(self.device) if self.engine.local else self.engine.device(self.device)
         return Place.of(device, self.dtype)
 
     def workers_for(self, plans: Sequence[Plan], training: bool) -> Executor:
@@ -99,7 +99,8 @@ class Options:
     def _needs(self, tasks: Sequence[TaskSpec], training: bool) -> Needs:
         device = self.place().device
         metrics = known_metrics(self.metric_files, self.cost)
-        seconds = needed_seconds(tasks, metrics, slowest(device.type == "cpu"), self.workers or 1, self.dtype, training)
+        slow, bundles = slowest(device.type == "cpu"), self.engine.bundles(self.workers)
+        seconds = needed_seconds(tasks, metrics, slow, bundles, self.dtype, training)
         return self.engine.needs(str(device), Needs(memory=needed_memory(tasks, self.dtype), seconds=seconds))
 
 
@@ -274,19 +275,6 @@ def resolve_device(device: str) -> str:
     if device != "cpu":
         raise BadInput(f"--device {device}: use auto, cpu, cuda or cuda:N")
     return device
-
-
-def named_device(device: str, engine: Engine) -> str:
-    """The device of workers on other machines, unseen from here: `auto` is CUDA where GPUs are asked for.
-
-    Raises:
-        BadInput: another word, or a number: a worker there sees its own devices alone.
-    """
-    if device == "auto":
-        return "cuda:0" if engine.gpus else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise BadInput(f"--device {device}: use cpu or cuda; a worker of {engine.kind} sees none but its own device")
-    return "cpu" if device == "cpu" else "cuda:0"
 
 
 def workers_here(device: str) -> tuple[int, tuple[str, ...]]:

@@ -54,7 +54,7 @@ def run(
     engine = arguments.engine(executor, address, need)
     if dry_run:
         files = arguments.paths(tasks)
-        arguments.estimated(files, metric, cost, on, workers, dtype, yes, as_json, cells, metric_limit, engine)
+        arguments.estimated(files, metric, cost, on, workers, dtype, yes, as_json, cells, metric_limit, engine, device)
         return
     from suite import pipeline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suite.estimating.devices import Device, device_named
-from suite.estimating.estimate import Measure, estimate, stack_memory
+from suite.estimating.estimate import Estimate, Measure, estimate, stack_memory
 from suite.estimating.work import trained
 from suite.spec.task import TaskSpec
 
@@ -30,12 +30,27 @@ def needed_memory(tasks: Sequence[TaskSpec], dtype: str) -> int:
 
 
 def needed_seconds(
-    tasks: Sequence[TaskSpec], metrics: Sequence[Measure], device: Device, workers: int, dtype: str, training: bool
+    tasks: Sequence[TaskSpec], metrics: Sequence[Measure], device: Device, bundles: int, dtype: str, training: bool
 ) -> float:
-    """Seconds of the longest job of a batch system: of a stack, or of a worker's share of all that is measured."""
+    """Seconds of the longest of so many bundles that stacks, or probes, or values are dealt out to."""
     if training:
-        longest = max(device.seconds(one.work, "training") for task in tasks for one in trained(task))
+        each = sorted((device.seconds(one.work, "training") for task in tasks for one in trained(task)), reverse=True)
+        longest = sum(each[::bundles])  # the longest first to each
     else:
-        found = [estimate(task, metrics, device, workers, dtype) for task in tasks]
-        longest = sum(one.seconds["probes"] + one.seconds["metrics"] for one in found) / workers
+        found = [estimate(task, metrics, device, 1, dtype) for task in tasks]
+        longest = max(_probing(found, bundles), _measuring(found, bundles))
     return max(_LEAST, _SLOWER * longest)
+
+
+def _probing(found: Sequence[Estimate], bundles: int) -> float:
+    """A share, one probe more than that, and what every worker does once."""
+    each = [(work, one.device.seconds(work, "probe")) for one in found for work in one.probes.values() if work.jobs]
+    shared = sum(seconds for _, seconds in each)
+    once = sum(one.seconds["probes"] for one in found) - shared
+    return shared / bundles + max((seconds / work.jobs for work, seconds in each), default=0.0) + once
+
+
+def _measuring(found: Sequence[Estimate], bundles: int) -> float:
+    """A share, and one run more than that."""
+    shared = sum(one.seconds["metrics"] for one in found)
+    return shared / bundles + max(one.seconds["metrics"] / one.cells for one in found)

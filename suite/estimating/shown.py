@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -97,9 +97,10 @@ def notes(estimates: Sequence[Estimate]) -> list[str]:
     return lines
 
 
-def to_text(estimates: Sequence[Estimate]) -> str:
-    """Everything as JSON."""
-    return json.dumps([_plain(one, notes([one])) for one in estimates], indent=1, ensure_ascii=False)
+def to_text(estimates: Sequence[Estimate], worker: Mapping[str, Any] | None = None) -> str:
+    """Everything as JSON, with what a worker on another machine is asked for, if there is one."""
+    asked = {} if worker is None else {"worker": worker}
+    return json.dumps([_plain(one, notes([one])) | asked for one in estimates], indent=1, ensure_ascii=False)
 
 
 def _plain(one: Estimate, said: list[str]) -> dict[str, Any]:

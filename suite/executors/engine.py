@@ -10,7 +10,7 @@ from suite.errors import BadInput
 from suite.executors.job import Executor, Needs
 from suite.executors.local import LocalExecutor
 from suite.executors.ray_cluster import RayExecutor
-from suite.executors.slurm import SlurmExecutor
+from suite.executors.slurm import BUNDLES_PER_WORKER, DEFAULT_WORKERS, SlurmExecutor
 
 ENGINES = ("local", "ray", "slurm")
 _GIB = 2**30
@@ -42,6 +42,26 @@ class Engine:
     def local(self) -> bool:
         """Whether workers are on this machine, its devices and its memory."""
         return self.kind == "local"
+
+    def bundles(self, workers: int | None) -> int:
+        """How many jobs of a batch system the work is dealt out to at most.
+
+        Args:
+            workers: how many, where that was said.
+        """
+        return BUNDLES_PER_WORKER * (workers or DEFAULT_WORKERS) if self.kind == "slurm" else 1
+
+    def device(self, word: str) -> str:
+        """The device of workers on other machines, unseen from here: `auto` is CUDA where GPUs are asked for.
+
+        Raises:
+            BadInput: another word, or a number: a worker there sees its own devices alone.
+        """
+        if word == "auto":
+            return "cuda:0" if self.gpus else "cpu"
+        if word not in ("cpu", "cuda"):
+            raise BadInput(f"--device {word}: use cpu or cuda; a worker of {self.kind} sees none but its own device")
+        return "cpu" if word == "cpu" else "cuda:0"
 
     def needs(self, device: str, estimated: Needs) -> Needs:
         """What a worker is given: what was said, else what was estimated.

@@ -31,16 +31,20 @@ from suite.executors.job import Job, Needs, Outcome
 from suite.executors.local import LocalExecutor
 
 _LOOK_SECONDS = 1.0
-_BUNDLES_PER_WORKER = 4
+BUNDLES_PER_WORKER = 4
 """More bundles than workers: whoever is done early takes another."""
 _MOST_LOSSES = 3
+_PAUSES = (15.0, 30.0, 60.0, 120.0, 240.0)
+"""Seconds before jobs are submitted anew that Slurm did not take: its controller may be away for a while."""
+_MORE_TIME = 2.0
+"""What the limit of a bundle that ran out of time is multiplied by for what is left of it."""
 _MOMENT = 2.0
 """Seconds before the death of a worker is believed to be its own: Slurm may be ending this process too."""
 _BEAT_SECONDS = 10.0
 _PATIENCE = 300.0
 """Seconds without a sign of the driver after which a bundle ends: longer than shared file systems hold news back."""
 _ALONE = "the command that submitted this job is gone: nobody waits for what it makes"
-_DEFAULT_WORKERS = 16
+DEFAULT_WORKERS = 16
 _DEFAULT_MEMORY = 4 * 2**30
 
 
@@ -146,7 +150,7 @@ class SlurmExecutor:
             )
         submitit: Any = importlib.import_module("submitit")
         folder.mkdir(parents=True, exist_ok=True)
-        self.workers, self._needs = workers or _DEFAULT_WORKERS, needs or Needs()
+        self.workers, self._needs = workers or DEFAULT_WORKERS, needs or Needs()
         self._folder, self._environment = folder.resolve(), tuple(environment.items())
         try:
             self._submitter: Any = submitit.AutoExecutor(
@@ -164,6 +168,7 @@ class SlurmExecutor:
         except (NameError, ValueError, TypeError) as error:
             raise BadInput(f"--executor slurm: {first_line(error)}") from None
         self._submitted: list[_Submitted] = []
+        self._waiting: list[_Waiting] = []
 
     def _parameters(self, options: Mapping[str, str]) -> dict[str, Any]:
         needs = self._needs
@@ -215,16 +220,17 @@ class SlurmExecutor:
         """As `Executor.map`; jobs are revised as they are submitted. One whose bundle is lost goes into another.
 
         Raises:
-            SuiteError: Slurm does not take the jobs.
+            SuiteError: Slurm does not take the jobs at first; those that it does not take again are lost.
         """
+        self._waiting.clear()
         revised, losses = [revise(job) for job in jobs], Counter[int]()
         with contextlib.ExitStack() as held:
             outcomes = tempfile.TemporaryDirectory(dir=self._folder, prefix="outcomes-", ignore_cleanup_errors=True)
             folder = Path(held.enter_context(outcomes))
             held.enter_context(Heartbeat(folder, _BEAT_SECONDS))
-            self._submit(list(enumerate(revised)), folder)
+            self._submit(list(enumerate(revised)), folder, self._needs.seconds)
             fractions = [0.0] * len(jobs)
-            while self._submitted:
+            while self._submitted or self._waiting:
                 for one in list(self._submitted):
                     over = one.handle.done()  # before its outcomes are read: what comes later is not lost
                     for number in one.arrived():
@@ -233,31 +239,51 @@ class SlurmExecutor:
                     if over or not one.left:
                         self._submitted.remove(one)
                     if over and one.left:
-                        yield from self._again(one, revised, losses, folder)
+                        yield from self._again(one, revised, losses)
+                for due in [one for one in self._waiting if one.at <= time.monotonic()]:
+                    self._waiting.remove(due)
+                    yield from self._submit_anew(due, folder)
                 if tick:
                     self._look(fractions)
                     tick(fractions)
                 time.sleep(_LOOK_SECONDS)
 
-    def _submit(self, jobs: Sequence[tuple[int, Job]], folder: Path) -> None:
-        """Deal jobs out, the longest first to each, as one array.
+    def _submit(self, jobs: Sequence[tuple[int, Job]], folder: Path, seconds: float | None) -> None:
+        """Deal jobs out, the longest first to each, as one array of which each has so much time.
 
         Raises:
             SuiteError: Slurm does not take them.
         """
         if not jobs:
             return
-        count = min(len(jobs), _BUNDLES_PER_WORKER * self.workers)
+        count = min(len(jobs), BUNDLES_PER_WORKER * self.workers)
         bundles = [Bundle(tuple(jobs[first::count]), folder, self._environment, _PATIENCE) for first in range(count)]
         try:
+            if seconds is not None:
+                self._submitter.update_parameters(timeout_min=math.ceil(seconds / 60))
             with self._submitter.batch():
                 handles = [self._submitter.submit(bundle) for bundle in bundles]
-            self._submitted += [_Submitted(b, h, {n for n, _ in b.jobs}) for b, h in zip(bundles, handles, strict=True)]
+            self._submitted += [
+                _Submitted(b, h, seconds, {n for n, _ in b.jobs}) for b, h in zip(bundles, handles, strict=True)
+            ]
         except Exception as error:  # noqa: BLE001 - submitit's own, of sbatch, of the file system
             raise SuiteError(f"Slurm did not take the jobs: {first_line(error)}") from None
 
-    def _again(self, lost: _Submitted, jobs: list[Job], losses: Counter[int], folder: Path) -> Iterator[Outcome]:
-        """Submit what a bundle had not done that is over; those jobs that were lost too often end with that.
+    def _submit_anew(self, jobs: _Waiting, folder: Path) -> Iterator[Outcome]:
+        """Submit what waits for it, or let it wait again; after so many tries it is lost, and all else goes on."""
+        try:
+            self._submit(jobs.jobs, folder, jobs.seconds)
+        except SuiteError as error:
+            if jobs.tries < len(_PAUSES):
+                # it may be more time than it grants that Slurm did not like
+                at = time.monotonic() + _PAUSES[jobs.tries]
+                self._waiting.append(_Waiting(jobs.jobs, self._needs.seconds, at, jobs.tries + 1))
+                return
+            for _, job in jobs.jobs:
+                yield Outcome(job, "died", None, f"its job of Slurm ended, and then {error}", 0.0, 0.0)
+
+    def _again(self, lost: _Submitted, jobs: list[Job], losses: Counter[int]) -> Iterator[Outcome]:
+        """Let what a bundle had not done that is over be submitted anew; what was lost too often ends with that.
 
         Lost is the job it was at; where it had done nothing at all, it may not have begun, and all of them are.
         """
@@ -268,7 +294,11 @@ class SlurmExecutor:
                 lost.left.remove(number)
                 reason = f"its job of Slurm ended {losses[number]} times before it was done ({lost.handle.state})"
                 yield Outcome(jobs[number], "died", None, reason, 0.0, 0.0)
-        self._submit([(number, jobs[number]) for number in order if number in lost.left], folder)
+        seconds = lost.seconds
+        if seconds is not None and lost.ran_out_of_time():
+            seconds *= _MORE_TIME
+        if left := [(number, jobs[number]) for number in order if number in lost.left]:
+            self._waiting.append(_Waiting(left, seconds))
 
     def _look(self, fractions: list[float]) -> None:
         for one in self._submitted:
@@ -277,17 +307,36 @@ class SlurmExecutor:
                     fractions[number] = float((one.bundle.folder / f"{number}.fraction").read_text())
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """Jobs to be submitted anew with so much time, not before `at`, and how often Slurm did not take them."""
+
+    jobs: list[tuple[int, Job]]
+    seconds: float | None
+    at: float = 0.0
+    tries: int = 0
+
+
 @dataclass
 class _Submitted:
-    """A bundle, submitit's handle of it, and the numbers of its jobs that have no outcome yet."""
+    """A bundle, submitit's handle of it, its time, and the numbers of its jobs that have no outcome yet."""
 
     bundle: Bundle
     handle: Any
+    seconds: float | None
     left: set[int] = field(default_factory=set)
 
     def arrived(self) -> list[int]:
         """Jobs that have an outcome by now."""
         return sorted(n for n in self.left if (self.bundle.folder / f"{n}.outcome").exists())
+
+    def ran_out_of_time(self) -> bool:
+        """Whether that is why it is over: by Slurm's word, or by submitit's, which ends it a moment earlier."""
+        if str(self.handle.state).startswith("TIMEOUT"):
+            return True
+        with contextlib.suppress(Exception):  # whatever there is to be read of it
+            return "timed-out" in str(self.handle.exception())
+        return False
 
     def take(self, number: int) -> Any:
         """An outcome that has arrived; a mark is left in its place, should the bundle be queued again."""

@@ -52,11 +52,11 @@ def test_what_was_said_goes_before_what_was_estimated() -> None:
 
 
 def test_the_device_of_other_machines_is_not_looked_for_here() -> None:
-    assert pipeline.named_device("auto", Engine("ray")) == "cpu"
-    assert pipeline.named_device("auto", Engine("ray", gpus=0.5)) == "cuda:0"
-    assert pipeline.named_device("cuda", Engine("slurm")) == "cuda:0"
+    assert Engine("ray").device("auto") == "cpu"
+    assert Engine("ray", gpus=0.5).device("auto") == "cuda:0"
+    assert Engine("slurm").device("cuda") == "cuda:0"
     with pytest.raises(BadInput, match=r"^--device cuda:3: use cpu or cuda; a worker of ray sees none but its own"):
-        pipeline.named_device("cuda:3", Engine("ray"))
+        Engine("ray").device("cuda:3")
 
 
 def test_a_gpu_of_this_machine_is_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +104,17 @@ def test_needs_are_estimated_from_the_tasks(tmp_path: Path) -> None:
         assert least.seconds == 1800.0
         assert most.seconds is not None
         assert most.seconds >= least.seconds
+
+
+def test_time_is_asked_for_the_bundles_that_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Sixteen workers take four bundles each unless it was said how many; on one machine nobody asks for time."""
+    bundles = list[int]()
+    monkeypatch.setattr(pipeline, "needed_seconds", lambda *words: bundles.append(words[3]) or 1.0)
+    (tmp_path / "small.yaml").write_text(TINY)
+    for kind, workers in (("slurm", None), ("slurm", 3), ("ray", 3)):
+        options = pipeline.Options(tmp_path, engine=Engine(kind), workers=workers)
+        options._needs([p.task for p in pipeline._plans([tmp_path / "small.yaml"], options)], training=True)
+    assert bundles == [64, 12, 1]
 
 
 @pytest.mark.parametrize("command", ["run", "train", "measure"])
