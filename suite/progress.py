@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,8 @@ _PART_TO_GUESS = 0.002
 class Board:
     """Shows how far the jobs of each group are. Use it as a context manager around the work.
 
+    Other processes are told every second that the work goes on, also while there are no jobs.
+
     Args:
         console: where.
         quiet: show nothing.
@@ -55,6 +58,8 @@ class Board:
 
     def __enter__(self) -> Board:
         self._progress.start()
+        if self._status:
+            self._status.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -215,7 +220,7 @@ class Standing:
 class Status:
     """What a run says of itself: who it is, how far all of its work was at `told` (seconds since 1970), how it ended.
 
-    `end` is None while it runs, or where it was killed.
+    `end` is None while it runs, or where it was killed. `started` tells its process from later ones of that number.
     """
 
     process: int
@@ -225,6 +230,7 @@ class Status:
     told: float
     end: str | None
     work: tuple[Standing, ...]
+    started: str | None = None
 
     @property
     def state(self) -> str:
@@ -236,6 +242,9 @@ class Status:
             return self.end
         if self.host != socket.gethostname():
             return "running" if time.time() - self.told < _SILENCE else "silent"
+        there = process_started(self.process)
+        if self.started is not None and there is not None and there != self.started:
+            return "killed"  # and its number given to another
         try:
             os.kill(self.process, 0)
         except ProcessLookupError:
@@ -245,13 +254,38 @@ class Status:
         return "running"
 
 
+def process_started(process: int) -> str | None:
+    """When a process began, with the boot of its machine: no other process there has both its number and this.
+
+    None where it is not to be seen (it is gone, or this is no Linux); another word where it has ended, unasked how.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        said = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    words = said.rpartition(")")[2].split()  # its name, before that, may be anything
+    return "ended" if words[0] in "ZX" else f"{boot} {words[19]}"
+
+
 class StatusFile:
-    """Writes a `Status`, about once a second; a disk that is full is for others to tell."""
+    """Writes a `Status`, about once a second from `begin` to `end`; a disk that is full is for others to tell."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._groups = path, list[_Group]()
         self._begun, self._written = time.time(), 0.0
+        self._started = process_started(os.getpid())
         self._end: str | None = None
+        self._one, self._over = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def begin(self) -> None:
+        """Say from now on that it is under way, whatever this process is at."""
+        self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._over.wait(_SECONDS_BETWEEN_WORDS):
+            self.write()
 
     def add(self, groups: Iterable[_Group]) -> None:
         """Further work."""
@@ -260,12 +294,17 @@ class StatusFile:
 
     def write(self, now: bool = False) -> None:
         """Say how far it is, unless that was just said."""
-        if not now and time.monotonic() - self._written < _SECONDS_BETWEEN_WORDS:
-            return
+        with self._one:
+            if now or time.monotonic() - self._written >= _SECONDS_BETWEEN_WORDS:
+                self._write()
+
+    def _write(self) -> None:
         self._written = time.monotonic()
         work = tuple(group.standing() for group in self._groups)
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        status = Status(os.getpid(), socket.gethostname(), command, self._begun, time.time(), self._end, work)
+        status = Status(
+            os.getpid(), socket.gethostname(), command, self._begun, time.time(), self._end, work, self._started
+        )
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             part = self._path.with_name(f"{self._path.name}.{os.getpid()}")
@@ -274,6 +313,9 @@ class StatusFile:
 
     def end(self, how: str) -> None:
         """Say that it is over: done, failed or interrupted."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
         self._end = how
         self.write(now=True)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from suite import cli, pipeline
+from suite import cli, pipeline, progress
 from suite.cli.app import Terminated
 from suite.errors import BadInput
 from suite.executors import Job, LocalExecutor, Progress
@@ -52,6 +54,25 @@ def test_a_board_that_is_left_by_an_error_says_so(tmp_path: Path) -> None:
         assert found.state == end
 
 
+def test_it_is_told_that_a_run_goes_on_while_there_are_no_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results, ranking and the report may take minutes, and from another machine nothing else is to be seen of it."""
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_WORDS", 0.01)
+    file = tmp_path / STATUS
+    with Board(Console(quiet=True), True, file) as board:
+        board.hide()
+        times = set[float]()
+        until = time.monotonic() + 20
+        while len(times) < 3 and time.monotonic() < until:
+            if (found := read_status(file)) is not None:
+                times.add(found.told)
+                assert found.state == "running"
+        assert len(times) == 3
+    after = file.read_bytes()
+    time.sleep(0.1)
+    assert file.read_bytes() == after  # and then no more
+    assert json.loads(after)["end"] == "done"
+
+
 def test_a_run_is_done_when_its_report_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = list[str]()
 
@@ -82,6 +103,31 @@ def test_who_is_gone_without_a_word_was_killed(tmp_path: Path) -> None:
     assert Status(os.getpid(), host, "suite run", now, now, None, ()).state == "running"
     assert Status(1, "elsewhere", "suite run", now, now, None, ()).state == "running"
     assert Status(1, "elsewhere", "suite run", now, now - 100, None, ()).state == "silent"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells processes of one number apart")
+def test_another_process_of_its_number_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    with Board(Console(quiet=True), True, tmp_path / STATUS):
+        while (said := read_status(tmp_path / STATUS)) is None:
+            time.sleep(0.1)
+    assert said.started
+    assert said.state == "running"
+    boot, began = said.started.split()
+    for other in (f"{boot} {int(began) - 1}", f"another-{boot} {began}"):
+        assert replace(said, started=other).state == "killed"
+    assert replace(said, process=1).state == "killed"  # there, and never one of ours
+    told, tell = os.pipe()
+    gone = os.fork()
+    if not gone:
+        os.read(told, 1)
+        os._exit(0)
+    its = replace(said, process=gone, started=progress.process_started(gone))
+    assert its.state == "running"
+    os.write(tell, b"x")
+    os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT)
+    assert its.state == "killed"  # it has ended, and nobody asked how
+    os.waitpid(gone, 0)
+    assert its.state == "killed"
 
 
 def test_a_file_that_is_none_of_ours(tmp_path: Path) -> None:
