@@ -417,17 +417,11 @@ def l_slows_the_command(run):
 
 
 @hostile
-def l_slows_the_user(run):
-    os.setpriority(os.PRIO_USER, 0, 0)
-    return 1.0
-
-
-@hostile
 def n_changes_what_is_its_own(run):
     resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
     os.sched_setaffinity(0, os.sched_getaffinity(0))
     os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0))
-    return float(os.nice(0) >= 0)
+    return 1.0
 
 
 @hostile

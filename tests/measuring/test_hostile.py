@@ -134,11 +134,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         patch.setenv("A_TOKEN", "a secret")
         with Store(home, writing=True) as store, workers() as executor:
             Laboratory(store, Board(Console(quiet=True), quiet=True)).train([tiny()], executor)
-        _begin_anew()
         patch.chdir(calm)
         without = measured(calm, home, CALM)
         patch.chdir(user)
         patch.setattr(tempfile, "tempdir", str(temporary))
+        _begin_anew()
         with redirected(file.fileno()):
             hostile = measured(user, home, FILES | {"reaching.py": outside.text})
             _begin_anew()
@@ -244,7 +244,6 @@ PROCESSES = {
     "l_moves_the_command": "PermissionError: [Errno 1] Operation not permitted",
     "l_schedules_the_command": "PermissionError: [Errno 1] Operation not permitted",
     "l_slows_the_command": "PermissionError: [Errno 1] Operation not permitted",
-    "l_slows_the_user": "PermissionError: [Errno 1] Operation not permitted",
 }
 FILES_AND_PROCESSES = {
     "g_reads_secrets_of_the_command": "PermissionError: [Errno 13] Permission denied: '/proc/",
