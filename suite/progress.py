@@ -301,7 +301,8 @@ class StatusFile:
     def _write(self) -> None:
         self._written = time.monotonic()
         work = tuple(group.standing() for group in self._groups)
-        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        program = Path(sys.argv[0])  # of `python -m suite`, a file in the package
+        command = " ".join([program.parent.name if program.stem == "__main__" else program.name, *sys.argv[1:]])
         status = Status(
             os.getpid(), socket.gethostname(), command, self._begun, time.time(), self._end, work, self._started
         )

@@ -92,6 +92,16 @@ def test_a_run_is_done_when_its_report_is_written(tmp_path: Path, monkeypatch: p
     assert [one.running for one in after.work] == [0] * len(after.work)
 
 
+@pytest.mark.parametrize("program", ["/usr/bin/suite", "/somewhere/suite/__main__.py"])
+def test_it_is_called_by_the_name_of_the_command(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [program, "run", "a.yaml"])
+    with pytest.raises(KeyboardInterrupt), Board(Console(quiet=True), True, tmp_path / STATUS):
+        raise KeyboardInterrupt
+    found = read_status(tmp_path / STATUS)
+    assert found is not None
+    assert found.command == "suite run a.yaml"
+
+
 def test_who_is_gone_without_a_word_was_killed(tmp_path: Path) -> None:
     gone = os.fork()
     if not gone:
