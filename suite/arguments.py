@@ -137,7 +137,7 @@ def options(
         device=device,
         dtype=dtype,
         workers=workers,
-        metric_files=tuple(path.resolve() for path in metric or ()),
+        metric_files=tuple(path.absolute() for path in metric or ()),
         max_cells=max_cells(yes),
         quiet=quiet,
         cost=cost,
@@ -323,7 +323,7 @@ def estimated(
     known_words(cost, dtype)
     kind = None if engine.local else engine.device(device)
     many = workers or (os.cpu_count() or 1 if priced.name == "cpu" else 1)
-    metrics = known_metrics(tuple(path.resolve() for path in metric or ()), cost)
+    metrics = known_metrics(tuple(path.absolute() for path in metric or ()), cost)
     tasks = [load_task(file, max_cells(yes)) for file in files]
     found = [estimate(task, metrics, priced, many, dtype, metric_limit) for task in tasks]
     worker = None if kind is None else _worker(tasks, metrics, dtype, engine, kind, workers)

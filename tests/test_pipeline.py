@@ -476,6 +476,14 @@ def test_bad_input_is_one_clear_error(place: Path, words: tuple[str, ...], said:
     assert "Traceback" not in err
 
 
+def test_a_metric_file_is_named_as_it_was_given(tmp_path: Path) -> None:
+    folder = workplace(tmp_path)
+    (folder / "mine.py").symlink_to(os.devnull)
+    code, _, err = suite(folder, "run", "tasks/tiny", "--dry-run", "--metric", "mine.py")
+    assert code == 2
+    assert "mine.py: not a Python file" in err
+
+
 def test_read_only_store_is_one_clear_error(tmp_path: Path) -> None:
     folder = workplace(tmp_path)
     (folder / ".suite").write_text("not a folder")
