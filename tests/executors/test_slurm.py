@@ -128,8 +128,8 @@ def test_what_runs_out_of_time_is_begun_four_times_in_all(tmp_path: Path) -> Non
             for process in descendants(bundle)[1:]:  # as Slurm does before the time is over
                 os.kill(process, signal.SIGUSR2)
 
-    # of less than ten minutes submitit takes any signal for the end of its time
-    with SlurmExecutor(tmp_path / "slurm", 1, {}, Needs(seconds=540), cluster="local") as executor:
+    # of ten minutes at most submitit takes any signal for the end of its time, which is doubled three times
+    with SlurmExecutor(tmp_path / "slurm", 1, {}, Needs(seconds=70), cluster="local") as executor:
         (found,) = executor.map([Job("g", slowly, (str(note), 600.0))], tick)
     assert found.status == "died"
     assert len(told) == 4
