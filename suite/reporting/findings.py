@@ -46,7 +46,8 @@ def _text(figure: Figure, found: Figured) -> str:
         return found.note
     if figure.statistic == "rank":
         return f"{found.value:.0f} [{found.low:.0f}, {found.high:.0f}]"
-    digits = 0 if figure.statistic == "lead" else 2
+    # an end that rounds to 0 would not say on which side of it it lies
+    digits = 0 if figure.statistic == "lead" else 3 if any(0 < abs(e) < 0.005 for e in (found.low, found.high)) else 2
     note = f"({found.note})" if found.note else ""
     return " ".join(filter(None, [number(found.value, digits), span(found.low, found.high, digits), note]))
 

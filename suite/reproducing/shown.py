@@ -26,7 +26,8 @@ def show(console: Console, judgement: Judgement, quiet: bool = False) -> None:
             _say(console, f"{setting.name}: published {setting.before or '–'}, here {setting.after or '–'}")
     if codes:
         named = ", ".join(setting.name.removeprefix("metrics.").removesuffix(_CODE) for setting in codes)
-        _say(console, f"metrics whose code has changed since ({len(codes)}): {named}")
+        same = ", with the same values" if judgement.identical else ""
+        _say(console, f"metrics whose code has changed since ({len(codes)}){same}: {named}")
     for cell in judgement.cells:
         if cell.missing:
             _say(console, f"run {cell.run_id}: {cell.missing} numbers are there on one side only")

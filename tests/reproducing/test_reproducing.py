@@ -279,7 +279,7 @@ def test_metrics_of_which_the_code_changed_are_named() -> None:
     assert names == [f"metrics.{changed}.fingerprint"]
     written = io.StringIO()
     show(Console(file=written, width=500), judge(*sides), quiet=True)
-    assert f"metrics whose code has changed since (1): {changed}\n" in written.getvalue()
+    assert f"metrics whose code has changed since (1), with the same values: {changed}\n" in written.getvalue()
     assert "fingerprint" not in written.getvalue()
 
 
