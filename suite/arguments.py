@@ -342,14 +342,13 @@ def _worker(
     tasks: Sequence[TaskSpec], metrics: Sequence[Measure], dtype: str, engine: Engine, device: str, workers: int | None
 ) -> dict[str, Any]:
     """What a worker on another machine is asked for: memory in bytes, and seconds where there is a limit on them."""
-    from suite.estimating.needs import needed_memory, needed_seconds, slowest
+    from suite.estimating.needs import needed
     from suite.executors.job import Needs
 
-    memory, slow, bundles = needed_memory(tasks, dtype), slowest(device == "cpu"), engine.bundles(workers)
     seconds = dict[str, float | None]()
     for what in ("train", "measure"):
-        estimated = needed_seconds(tasks, metrics, slow, bundles, dtype, what == "train")
-        needs = engine.needs(device, Needs(memory=memory, seconds=estimated))
+        memory, longest = needed(tasks, metrics, device == "cpu", engine.bundles(workers), dtype, what == "train")
+        needs = engine.needs(device, Needs(memory=memory, seconds=longest))
         seconds[what] = needs.seconds
     asked = {"device": device.partition(":")[0], "cpus": needs.cpus, "gpus": needs.gpus, "memory": needs.memory}
     return asked | {"seconds": seconds if engine.kind == "slurm" else None}

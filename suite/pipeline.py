@@ -14,7 +14,7 @@ from rich.console import Console
 
 from suite.errors import BadInput, Untrained
 from suite.estimating.estimate import known_metrics
-from suite.estimating.needs import needed_memory, needed_seconds, slowest
+from suite.estimating.needs import needed
 from suite.executors import Executor, Needs
 from suite.executors.engine import HERE, Engine
 from suite.measuring.measure import Laboratory, Plan, plan
@@ -99,9 +99,9 @@ class Options:
     def _needs(self, tasks: Sequence[TaskSpec], training: bool) -> Needs:
         device = self.place().device
         metrics = known_metrics(self.metric_files, self.cost)
-        slow, bundles = slowest(device.type == "cpu"), self.engine.bundles(self.workers)
-        seconds = needed_seconds(tasks, metrics, slow, bundles, self.dtype, training)
-        return self.engine.needs(str(device), Needs(memory=needed_memory(tasks, self.dtype), seconds=seconds))
+        bundles = self.engine.bundles(self.workers)
+        memory, seconds = needed(tasks, metrics, device.type == "cpu", bundles, self.dtype, training)
+        return self.engine.needs(str(device), Needs(memory=memory, seconds=seconds))
 
 
 def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:

@@ -18,9 +18,12 @@ _SLOWER = 3.0
 _LEAST = 1800.0
 
 
-def slowest(cpu: bool) -> Device:
-    """The slowest device of a kind that is known: what a worker is asked for leaves time to spare."""
-    return device_named("cpu" if cpu else "a100")
+def needed(
+    tasks: Sequence[TaskSpec], metrics: Sequence[Measure], cpu: bool, bundles: int, dtype: str, training: bool
+) -> tuple[int, float]:
+    """Bytes and seconds, to train or to measure, on the slowest device of its kind that is known: time to spare."""
+    slowest = device_named("cpu" if cpu else "a100")
+    return needed_memory(tasks, dtype), needed_seconds(tasks, metrics, slowest, bundles, dtype, training)
 
 
 def needed_memory(tasks: Sequence[TaskSpec], dtype: str) -> int:

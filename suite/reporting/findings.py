@@ -46,10 +46,14 @@ def _text(figure: Figure, found: Figured) -> str:
         return found.note
     if figure.statistic == "rank":
         return f"{found.value:.0f} [{found.low:.0f}, {found.high:.0f}]"
-    # an end that rounds to 0 would not say on which side of it it lies
-    digits = 0 if figure.statistic == "lead" else 3 if any(0 < abs(e) < 0.005 for e in (found.low, found.high)) else 2
+    digits = 0 if figure.statistic == "lead" else _digits(found)
     note = f"({found.note})" if found.note else ""
     return " ".join(filter(None, [number(found.value, digits), span(found.low, found.high, digits), note]))
+
+
+def _digits(found: Figured) -> int:
+    """Two, but three where an end that rounds to 0 would not say on which side of it it lies."""
+    return 3 if any(0 < abs(end) < 0.005 for end in (found.low, found.high)) else 2
 
 
 def _otherwise(figure: Figure, found: Figured) -> str:

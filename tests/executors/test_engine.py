@@ -109,7 +109,7 @@ def test_needs_are_estimated_from_the_tasks(tmp_path: Path) -> None:
 def test_time_is_asked_for_the_bundles_that_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Sixteen workers take four bundles each unless it was said how many; on one machine nobody asks for time."""
     bundles = list[int]()
-    monkeypatch.setattr(pipeline, "needed_seconds", lambda *words: bundles.append(words[3]) or 1.0)
+    monkeypatch.setattr("suite.estimating.needs.needed_seconds", lambda *words: bundles.append(words[3]) or 1.0)
     (tmp_path / "small.yaml").write_text(TINY)
     for kind, workers in (("slurm", None), ("slurm", 3), ("ray", 3)):
         options = pipeline.Options(tmp_path, engine=Engine(kind), workers=workers)
