@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,9 @@ from suite.training.record import Checkpoint, RunRecord
 from suite.training.stacked import train_stack
 
 Trained = tuple[tuple[StoredRun, ...], float, dict[str, Any]]
+
+_REFUSED = re.compile(r"DefaultCPUAllocator: |CUDA( driver)? error: out of memory|_ALLOC(ATION)?_FAILED\b")
+"""What errors say that are of no kind of their own: torch on a CPU, CUDA, and cuBLAS, cuDNN and their like."""
 
 
 def train_job(stack: Stack, place: Place, progress: Progress) -> Trained:
@@ -76,7 +80,7 @@ def train_in_parts(
         try:
             records = train(part, told)
         except (RuntimeError, MemoryError) as error:  # torch's, and that of numpy and Python
-            if len(part.cells) == 1 or not _is_of_memory(error):
+            if len(part.cells) == 1 or not _is_of_memory(error, device):
                 raise
             middle = len(part.cells) // 2
             waiting.extendleft((Stack(part.cells[middle:]), Stack(part.cells[:middle])))
@@ -87,8 +91,18 @@ def train_in_parts(
             torch.cuda.empty_cache()
 
 
-def _is_of_memory(error: RuntimeError | MemoryError) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
+def _is_of_memory(error: RuntimeError | MemoryError, device: torch.device) -> bool:
+    """Whether memory was refused, of a device that still answers.
+
+    After an error inside a kernel CUDA's libraries may say as they begin that they cannot allocate.
+    """
+    refused = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _REFUSED.search(str(error)) is not None
+    if refused and device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+        except RuntimeError:
+            return False
+    return refused
 
 
 def _stored(run_id: str, record: RunRecord, problem: Problem, kept: Trajectory | None) -> StoredRun:

@@ -76,6 +76,66 @@ def test_a_cpu_says_it_in_other_words(stack: Stack) -> None:
     assert [len(part) for part in parts] == [3, 3]
 
 
+ADVICE = (
+    "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
+    "incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+)
+REFUSED = [
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),  # before its version 9
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError(f"CUDA error: out of memory{ADVICE}"),
+    RuntimeError("CUDA driver error: out of memory"),
+]
+BROKEN = [
+    RuntimeError(f"CUDA error: an illegal memory access was encountered{ADVICE}"),
+    RuntimeError(f"CUDA error: device-side assert triggered{ADVICE}"),
+    RuntimeError(f"CUDA error: unspecified launch failure{ADVICE}"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, opa, opb, m, n, k )`"),
+]
+"""Torch's words; there is no device in these tests that could say them."""
+
+
+def halved(stack: Stack, error: RuntimeError) -> list[int]:
+    """The sizes of the parts on a GPU that has room for four of six cells."""
+    fake = fits(4, error)
+    return [len(part) for part in train.train_in_parts(stack, torch.device("cuda", 0), fake, nothing)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", REFUSED)
+def test_gpus_and_their_libraries_say_it_in_other_words(
+    stack: Stack, error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", asked.append)
+    assert halved(stack, error) == [3, 3]
+    assert asked == [torch.device("cuda", 0)]
+
+
+@pytest.mark.parametrize("error", BROKEN)
+def test_a_stack_on_a_device_that_broke_is_not_halved(
+    stack: Stack, error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    with pytest.raises(RuntimeError) as caught:
+        halved(stack, error)
+    assert caught.value is error
+
+
+def test_what_a_library_says_on_a_device_that_broke_is_not_of_memory(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(device: torch.device) -> None:
+        raise BROKEN[1]
+
+    monkeypatch.setattr(torch.cuda, "synchronize", broken)
+    with pytest.raises(RuntimeError) as caught:
+        halved(stack, REFUSED[0])
+    assert caught.value is REFUSED[0]
+
+
 def test_a_job_in_parts_is_the_same_runs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _, provenance = train.train_job(stack, CPU, nothing)
     assert provenance["parts"] == 1
