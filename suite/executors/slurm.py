@@ -12,7 +12,6 @@ import contextlib
 import importlib
 import importlib.util
 import math
-import pickle
 import shutil
 import signal
 import sys
@@ -25,10 +24,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from suite.errors import BadInput, SuiteError, first_line
-from suite.executors.agent import forget_main, outcome_of
+from suite.executors.agent import forget_main
 from suite.executors.heartbeat import Heartbeat, Listener
 from suite.executors.job import Job, Needs, Outcome
 from suite.executors.local import LocalExecutor
+from suite.executors.outcome_files import OutcomeFolder
 
 _LOOK_SECONDS = 1.0
 BUNDLES_PER_WORKER = 4
@@ -43,6 +43,8 @@ _MOMENT = 2.0
 _BEAT_SECONDS = 10.0
 _PATIENCE = 300.0
 """Seconds without a sign of the driver after which a bundle ends: longer than shared file systems hold news back."""
+_OUT_OF_TIME = "timed-out"
+"""Submitit's word in the error by which it ends a bundle a moment before Slurm does."""
 _ALONE = "the command that submitted this job is gone: nobody waits for what it makes"
 DEFAULT_WORKERS = 16
 _DEFAULT_MEMORY = 4 * 2**30
@@ -54,53 +56,60 @@ class Bundle:
 
     Attributes:
         jobs: in the order in which they are done.
-        folder: outcomes are `NUMBER.outcome` in it, progress of the job at hand is `NUMBER.fraction`.
+        folder: that is the driver's, too.
         environment: as of `LocalExecutor`.
         patience: seconds without a heartbeat in the folder after which it ends.
     """
 
     jobs: tuple[tuple[int, Job], ...]
-    folder: Path
+    folder: OutcomeFolder
     environment: tuple[tuple[str, str], ...]
     patience: float
 
     def __call__(self) -> None:
         """Do the jobs that have no outcome yet, as long as somebody waits for them."""
+        try:
+            self._do()
+        except RuntimeError as error:
+            if _OUT_OF_TIME in str(error):
+                self._late.touch()
+            raise
+
+    def ran_out_of_time(self) -> bool:
+        """Whether it left a mark that says so; there is none any more after that."""
+        try:
+            self._late.unlink()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def _late(self) -> Path:
+        return self.folder.path / f"{self.jobs[0][0]}.late"
+
+    def _do(self) -> None:
         forget_main()
         signal.signal(signal.SIGTERM, _leave_now)
-        driver = Listener(self.folder, f"{self.jobs[0][0]}.now", self.patience)
+        driver = Listener(self.folder.path, f"{self.jobs[0][0]}.now", self.patience)
         _stay_for(driver)
-        left = {id(job): number for number, job in self.jobs if not self._is_done(number)}
+        left = {id(job): number for number, job in self.jobs if not self.folder.is_done(number)}
         jobs = [job for _, job in self.jobs if id(job) in left]
 
         def tick(fractions: list[float]) -> None:
             _stay_for(driver)
-            self._note(jobs, left, fractions)
+            for job, fraction in zip(jobs, fractions, strict=True):
+                if 0 < fraction < 1:
+                    self.folder.note(left[id(job)], fraction)
 
         with LocalExecutor(1, dict(self.environment)) as executor:
             for outcome in executor.map(jobs, tick):
                 if outcome.status == "died":
                     time.sleep(_MOMENT)
-                self._leave(left[id(outcome.job)], outcome)
+                self.folder.leave(left[id(outcome.job)], outcome)
 
     def checkpoint(self) -> Any:
         """What submitit queues again where this is preempted: the same; what is done is not done again."""
         return importlib.import_module("submitit.helpers").DelayedSubmission(self)
-
-    def _leave(self, number: int, outcome: Outcome) -> None:
-        answer = (outcome.status, outcome.result, outcome.reason, outcome.seconds, outcome.fraction)
-        _write(self._file(number), pickle.dumps(answer))
-
-    def _note(self, jobs: list[Job], numbers: Mapping[int, int], fractions: list[float]) -> None:
-        for job, fraction in zip(jobs, fractions, strict=True):
-            if 0 < fraction < 1:
-                _write(self.folder / f"{numbers[id(job)]}.fraction", repr(fraction).encode())
-
-    def _file(self, number: int) -> Path:
-        return self.folder / f"{number}.outcome"
-
-    def _is_done(self, number: int) -> bool:
-        return self._file(number).exists() or (self.folder / f"{number}.taken").exists()
 
 
 def _stay_for(driver: Listener) -> None:
@@ -111,13 +120,6 @@ def _stay_for(driver: Listener) -> None:
 def _leave_now(number: int, frame: Any) -> None:
     """Slurm ends this job, and all processes of it at once: the death of our worker is not its job's outcome."""
     sys.exit(128 + number)
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Whole or not at all: the driver may look at any moment."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
-        part.write(content)
-    Path(part.name).replace(target)
 
 
 class SlurmExecutor:
@@ -226,8 +228,8 @@ class SlurmExecutor:
         revised, losses = [revise(job) for job in jobs], Counter[int]()
         with contextlib.ExitStack() as held:
             outcomes = tempfile.TemporaryDirectory(dir=self._folder, prefix="outcomes-", ignore_cleanup_errors=True)
-            folder = Path(held.enter_context(outcomes))
-            held.enter_context(Heartbeat(folder, _BEAT_SECONDS))
+            folder = OutcomeFolder(Path(held.enter_context(outcomes)))
+            held.enter_context(Heartbeat(folder.path, _BEAT_SECONDS))
             self._submit(list(enumerate(revised)), folder, self._needs.seconds)
             fractions = [0.0] * len(jobs)
             while self._submitted or self._waiting:
@@ -235,7 +237,7 @@ class SlurmExecutor:
                     over = one.handle.done()  # before its outcomes are read: what comes later is not lost
                     for number in one.arrived():
                         fractions[number] = 1.0
-                        yield outcome_of(revised[number], one.take(number))
+                        yield one.take(number, revised[number])
                     if over or not one.left:
                         self._submitted.remove(one)
                     if over and one.left:
@@ -248,7 +250,7 @@ class SlurmExecutor:
                     tick(fractions)
                 time.sleep(_LOOK_SECONDS)
 
-    def _submit(self, jobs: Sequence[tuple[int, Job]], folder: Path, seconds: float | None) -> None:
+    def _submit(self, jobs: Sequence[tuple[int, Job]], folder: OutcomeFolder, seconds: float | None) -> None:
         """Deal jobs out, the longest first to each, as one array of which each has so much time.
 
         Raises:
@@ -269,7 +271,7 @@ class SlurmExecutor:
         except Exception as error:  # noqa: BLE001 - submitit's own, of sbatch, of the file system
             raise SuiteError(f"Slurm did not take the jobs: {first_line(error)}") from None
 
-    def _submit_anew(self, jobs: _Waiting, folder: Path) -> Iterator[Outcome]:
+    def _submit_anew(self, jobs: _Waiting, folder: OutcomeFolder) -> Iterator[Outcome]:
         """Submit what waits for it, or let it wait again; after so many tries it is lost, and all else goes on."""
         try:
             self._submit(jobs.jobs, folder, jobs.seconds)
@@ -303,8 +305,8 @@ class SlurmExecutor:
     def _look(self, fractions: list[float]) -> None:
         for one in self._submitted:
             for number in one.left:
-                with contextlib.suppress(OSError, ValueError):  # not begun
-                    fractions[number] = float((one.bundle.folder / f"{number}.fraction").read_text())
+                if (fraction := one.bundle.folder.fraction(number)) is not None:
+                    fractions[number] = fraction
 
 
 @dataclass(frozen=True)
@@ -328,21 +330,16 @@ class _Submitted:
 
     def arrived(self) -> list[int]:
         """Jobs that have an outcome by now."""
-        return sorted(n for n in self.left if (self.bundle.folder / f"{n}.outcome").exists())
+        return sorted(number for number in self.left if self.bundle.folder.has(number))
 
     def ran_out_of_time(self) -> bool:
-        """Whether that is why it is over: by Slurm's word, or by submitit's, which ends it a moment earlier."""
-        if str(self.handle.state).startswith("TIMEOUT"):
-            return True
-        with contextlib.suppress(Exception):  # whatever there is to be read of it
-            return "timed-out" in str(self.handle.exception())
-        return False
+        """Whether that is why it is over: by its own word, or by Slurm's.
 
-    def take(self, number: int) -> Any:
-        """An outcome that has arrived; a mark is left in its place, should the bundle be queued again."""
-        file = self.bundle.folder / f"{number}.outcome"
-        answer = pickle.loads(file.read_bytes())  # noqa: S301 - from our own worker
-        file.with_suffix(".taken").touch()
-        file.unlink()
+        Submitit's own file of results says it too; but that is a pickle, and a stranger's code may have run by then.
+        """
+        return self.bundle.ran_out_of_time() or str(self.handle.state).startswith("TIMEOUT")
+
+    def take(self, number: int, job: Job) -> Outcome:
+        """An outcome that has arrived."""
         self.left.remove(number)
-        return answer
+        return self.bundle.folder.take(number, job)

@@ -19,7 +19,7 @@ from suite.errors import printable
 BEGUN, MOVED, DONE, FAILED = b"b", b"m", b"d", b"f"
 _HEAD, _NUMBER = struct.Struct("=cQ"), struct.Struct("=d")
 _CHUNK = 2**20
-_MOST_PLAIN = 2**26
+MOST_PLAIN = 2**26
 """Bytes of a message of a plain job."""
 _MOST_WORDS = 10_000
 """Characters of the reason for which a job failed."""
@@ -58,7 +58,13 @@ def unpacked(content: bytes, plain: bool) -> Any:
     Raises:
         Exception: it did not make it.
     """
-    return json.loads(content) if plain else pickle.loads(content)  # noqa: S301 - no stranger's code ran there
+    if plain:
+        return json.loads(content, parse_constant=_no_number)
+    return pickle.loads(content)  # noqa: S301 - no stranger's code ran there
+
+
+def _no_number(said: str) -> None:
+    raise ValueError(f"{said} is no number of JSON's")
 
 
 class Listener:
@@ -99,7 +105,7 @@ class Listener:
         if len(self._held) < _HEAD.size:
             return None
         kind, size = _HEAD.unpack_from(self._held)
-        if kind not in (BEGUN, MOVED, DONE, FAILED) or size < _NUMBER.size or (plain and size > _MOST_PLAIN):
+        if kind not in (BEGUN, MOVED, DONE, FAILED) or size < _NUMBER.size or (plain and size > MOST_PLAIN):
             raise Garbled("what is no message")
         if len(self._held) < _HEAD.size + size:
             return None

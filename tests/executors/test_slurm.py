@@ -117,14 +117,15 @@ def test_a_bundle_that_never_comes_to_its_jobs_is_given_up(executor: SlurmExecut
 
 @pytest.mark.slow
 def test_what_runs_out_of_time_is_begun_four_times_in_all(tmp_path: Path) -> None:
-    """Neither submitit nor Slurm begins it again besides."""
-    note, told = tmp_path / "note", set[int]()
+    """Neither submitit nor Slurm begins it again besides. Each time it is given twice the time."""
+    note, told, given = tmp_path / "note", set[int](), list[float | None]()
 
     def tick(fractions: list[float]) -> None:
         bundle = executor._submitted[0].handle._process.pid if executor._submitted else 0
         begun = note.read_text().split() if note.exists() else []
         if bundle and len(begun) > len(told):
             told.add(int(begun[-1]))
+            given.append(executor._submitted[0].seconds)
             for process in descendants(bundle)[1:]:  # as Slurm does before the time is over
                 os.kill(process, signal.SIGUSR2)
 
@@ -133,6 +134,7 @@ def test_what_runs_out_of_time_is_begun_four_times_in_all(tmp_path: Path) -> Non
         (found,) = executor.map([Job("g", slowly, (str(note), 600.0))], tick)
     assert found.status == "died"
     assert len(told) == 4
+    assert given == [70, 140, 280, 560]
 
 
 DRIVER = """

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from suite.errors import SuiteError
 from suite.executors import Job, Needs, Outcome, slurm
 from suite.executors.slurm import Bundle, SlurmExecutor
+from tests.executors.sends import Evil
 from tests.executors.test_local import double
 
-pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+submitit: Any = pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
 
 @dataclass
@@ -24,20 +27,18 @@ class Handle:
     stage: Stage
     bundle: Bundle
     state: str = "COMPLETED"
-    word: str = ""
 
     def done(self) -> bool:
         for number, job in self.bundle.jobs:
             if self.stage.lost.get(job.arguments[0], 0) > 0:
                 self.stage.lost[job.arguments[0]] -= 1
-                self.state, self.word = self.stage.end
+                self.state, late = self.stage.end
+                if late:
+                    self.bundle._late.touch()
                 break
             result = job.function(*job.arguments, lambda done, total: None)
-            self.bundle._leave(number, Outcome(job, "ok", result, "", 0.0))
+            self.bundle.folder.leave(number, Outcome(job, "ok", result, "", 0.0))
         return True
-
-    def exception(self) -> Exception:
-        return RuntimeError(self.word)
 
     def cancel(self) -> None:
         self.stage.cancelled += 1
@@ -47,12 +48,12 @@ class Handle:
 class Stage:
     """What plays submitit.
 
-    `lost` says how often a job's bundle ends when it is the job's turn, `end` how; `refusals` is what is said to one
-    submission after the other (None: it is taken).
+    `lost` says how often a job's bundle ends when it is the job's turn, `end` how: Slurm's word, and whether it left a
+    mark that its time is over; `refusals` is what is said to one submission after the other (None: it is taken).
     """
 
     lost: dict[int, int]
-    end: tuple[str, str] = ("NODE_FAIL", "")
+    end: tuple[str, bool] = ("NODE_FAIL", False)
     refusals: list[str | None] = field(default_factory=list)
     minutes: int = 0
     submitted: list[tuple[int, list[int]]] = field(default_factory=list)
@@ -119,12 +120,12 @@ def test_what_slurm_does_not_take_at_first_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("end", "more"),
     [
-        (("TIMEOUT", ""), True),
-        (("FAILED", "Job not requeued because: timed-out too many times."), True),
-        (("NODE_FAIL", "gone"), False),
+        (("TIMEOUT", False), True),
+        (("FAILED", True), True),
+        (("NODE_FAIL", False), False),
     ],
 )
-def test_what_ran_out_of_time_is_given_more(end: tuple[str, str], more: bool, tmp_path: Path) -> None:
+def test_what_ran_out_of_time_is_given_more(end: tuple[str, bool], more: bool, tmp_path: Path) -> None:
     stage = Stage({4: 2, 2: 1}, end=end)
     assert {x: o.result for x, o in outcomes(tmp_path, stage).items()} == {x: 2 * x for x in range(6)}
     asked = [minutes for minutes, jobs in stage.submitted if 4 in jobs]
@@ -133,13 +134,47 @@ def test_what_ran_out_of_time_is_given_more(end: tuple[str, str], more: bool, tm
     assert stage.submitted[-1] == (asked[-1], [4])
 
 
+def test_what_once_ran_out_of_time_may_be_lost_for_another_reason(tmp_path: Path) -> None:
+    class Ends(Stage):
+        """The first bundle by its own word and by Slurm's, the next by neither."""
+
+        def submit(self, bundle: Bundle) -> Handle:
+            if len(self.submitted) == 3:
+                self.end = ("NODE_FAIL", False)
+            return super().submit(bundle)
+
+    stage = Ends({1: 3}, end=("TIMEOUT", True))
+    assert {x: o.result for x, o in outcomes(tmp_path, stage).items()} == {x: 2 * x for x in range(6)}
+    assert [minutes for minutes, jobs in stage.submitted if 1 in jobs] == [120, 240, 240, 240]
+
+
+def test_submitits_own_files_of_results_are_not_read(tmp_path: Path) -> None:
+    """They are pickles, made where a stranger's code may have run."""
+
+    class Planted(Stage):
+        """Bundles that are over at once and have done nothing; a stranger's code wrote what they say of it."""
+
+        def submit(self, bundle: Bundle) -> Handle:
+            handle = submitit.local.local.LocalJob(tmp_path, str(len(handles)))
+            handle.paths.result_pickle.write_bytes(pickle.dumps(("error", Evil(str(made)))))
+            handles.append(handle)
+            return handle  # type: ignore[no-any-return]
+
+    made, handles = tmp_path / "made", list[Any]()
+    found = outcomes(tmp_path, Planted({}))
+    assert {o.status for o in found.values()} == {"died"}
+    assert not made.exists()
+    handles[0].exception()
+    assert made.is_dir(), "it would have run"
+
+
 def test_where_more_time_is_not_granted_it_is_what_it_was(tmp_path: Path) -> None:
-    stage = Stage({4: 1}, end=("TIMEOUT", ""), refusals=[None, "Requested time limit is invalid"])
+    stage = Stage({4: 1}, end=("TIMEOUT", False), refusals=[None, "Requested time limit is invalid"])
     assert {x: o.result for x, o in outcomes(tmp_path, stage).items()} == {x: 2 * x for x in range(6)}
     assert [minutes for minutes, jobs in stage.submitted if 4 in jobs] == [120, 240, 120]
 
 
 def test_where_no_time_is_asked_for_none_is(tmp_path: Path) -> None:
-    stage = Stage({4: 1}, end=("TIMEOUT", ""))
+    stage = Stage({4: 1}, end=("TIMEOUT", False))
     assert {x: o.result for x, o in outcomes(tmp_path, stage, None).items()} == {x: 2 * x for x in range(6)}
     assert {minutes for minutes, _ in stage.submitted} == {0}
