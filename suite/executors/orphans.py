@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -11,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-_SUBREAPER = 36  # of prctl(2)
+from suite.executors import kernel
+
 _END_SECONDS = 5.0
 
 
@@ -28,7 +28,7 @@ class Orphans:
     def _let(cls, change: int) -> None:
         cls._users += change
         if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_SUBREAPER, int(cls._users > 0), 0, 0, 0)
+            kernel.prctl(kernel.SUBREAPER, int(cls._users > 0))
 
     def close(self) -> None:
         """Leave them to init from now on, as it was."""

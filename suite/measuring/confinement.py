@@ -23,12 +23,12 @@ from pathlib import Path
 
 import torch
 
+from suite.executors import kernel
 from suite.executors.begin import unwatched
 from suite.measuring import isolation, limits, network
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # Landlock's system calls, the same on every machine
 _ASK_VERSION, _BENEATH = 1, 1
-_NO_NEW_PRIVILEGES = 38  # of prctl(2)
 _WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
 _CONTROL = 1 << 15  # devices, once they are open: a terminal's settings for one, for which it is opened to be read
 _CHANGE_FOLDER = sum(1 << bit for bit in range(4, 13))
@@ -90,11 +90,11 @@ def _drop_capabilities() -> None:
     """
     header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))
     held = ctypes.create_string_buffer(24)  # twice: effective, permitted, inheritable; 32 bits of each
-    if _libc().capget(header, held):
+    if kernel.libc().capget(header, held):
         return
     low = struct.unpack("=6I", held.raw)
     held.raw = struct.pack("=6I", low[0] & _FILES_OF_OTHERS, low[1] & _FILES_OF_OTHERS, 0, 0, 0, 0)
-    _libc().capset(header, held)
+    kernel.libc().capset(header, held)
 
 
 def _forbid_files(writable: set[Path]) -> bool:
@@ -105,14 +105,13 @@ def _forbid_files(writable: set[Path]) -> bool:
     to_files = _WRITE_FILE | known[_TRUNCATE] | known[_CONTROL]
     to_all = to_files | _CHANGE_FOLDER | known[_MOVE]
     words = struct.pack("QQQ", to_all, 0, known[_ELSEWHERE])
-    rules = _call(_CREATE, words, 24 if version >= _SINCE[_ELSEWHERE] else 8, 0)
+    rules = kernel.call(_CREATE, words, 24 if version >= _SINCE[_ELSEWHERE] else 8, 0)
     if rules < 0:
         return False
     try:
         for place in writable:
             _allow(rules, place, to_all if place.is_dir() else to_files)
-        privileges = _libc().prctl(*map(ctypes.c_long, (_NO_NEW_PRIVILEGES, 1, 0, 0, 0)))
-        return not privileges and not _call(_RESTRICT, rules, 0)
+        return kernel.prctl(kernel.NO_NEW_PRIVILEGES, 1) and not kernel.call(_RESTRICT, rules, 0)
     finally:
         os.close(rules)
 
@@ -120,7 +119,7 @@ def _forbid_files(writable: set[Path]) -> bool:
 def _allow(rules: int, place: Path, rights: int) -> None:
     held = os.open(place, os.O_PATH | os.O_CLOEXEC)
     try:
-        if _call(_ADD, rules, _BENEATH, struct.pack("=Qi", rights, held), 0):
+        if kernel.call(_ADD, rules, _BENEATH, struct.pack("=Qi", rights, held), 0):
             raise OSError(ctypes.get_errno(), "no rule could be made", str(place))
     finally:
         os.close(held)
@@ -128,21 +127,9 @@ def _allow(rules: int, place: Path, rights: int) -> None:
 
 def _landlock_version() -> int:
     """0 or less where there is none."""
-    return _call(_CREATE, None, 0, _ASK_VERSION) if sys.platform == "linux" else 0
+    return kernel.call(_CREATE, None, 0, _ASK_VERSION) if sys.platform == "linux" else 0
 
 
 def _reason() -> str:
     number = ctypes.get_errno()
     return "it is switched off" if number == errno.EOPNOTSUPP else os.strerror(number)
-
-
-def _call(number: int, *words: int | bytes | None) -> int:
-    done: int = _libc().syscall(
-        ctypes.c_long(number), *(ctypes.c_long(w) if isinstance(w, int) else ctypes.c_char_p(w) for w in words)
-    )
-    return done
-
-
-@lru_cache(maxsize=1)
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)

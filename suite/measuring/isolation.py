@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from suite.executors import UNUSABLE_PROCESS, children
+from suite.executors import UNUSABLE_PROCESS, children, kernel
 from suite.executors.begin import computing
 from suite.executors.clearing import clear
 from suite.measuring import network
@@ -36,7 +36,6 @@ from suite.measuring.limits import memory_limit
 _PROCESS = Path("/proc/self")
 _OPEN = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
 _HIDDEN = ("SUITE_DATA_DIR", "SUITE_HOME", "OLDPWD")
-_DEATH_SIGNAL, _SUBREAPER = 1, 36  # of prctl(2)
 
 
 @dataclass
@@ -252,18 +251,13 @@ def _silenced() -> Iterator[None]:
             os.close(old)
 
 
-@lru_cache(maxsize=1)
-def _c() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
-
-
 def _flush() -> None:
     """Write what Python and C still hold of the process's own output."""
     for stream in (sys.__stdout__, sys.__stderr__):
         with contextlib.suppress(OSError, ValueError):  # closed: nothing is held
             if stream is not None:
                 stream.flush()
-    _c().fflush(None)
+    kernel.libc().fflush(None)
 
 
 @contextlib.contextmanager
@@ -353,8 +347,8 @@ def adopt() -> None:
     `subprocess`, by C code) is ended by the driver, `suite.executors.LocalExecutor`.
     """
     if sys.platform == "linux":
-        _c().prctl(_SUBREAPER, 1, 0, 0, 0)
-        os.register_at_fork(after_in_child=lambda: _c().prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
+        kernel.prctl(kernel.SUBREAPER, 1)
+        os.register_at_fork(after_in_child=lambda: kernel.prctl(kernel.DEATH_SIGNAL, signal.SIGKILL))
 
 
 @contextlib.contextmanager

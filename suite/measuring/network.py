@@ -22,7 +22,8 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 
-_NO_NEW_PRIVILEGES = 38  # of prctl(2)
+from suite.executors import kernel
+
 _SET_FILTER, _ALL_THREADS = 1, 1  # of seccomp(2)
 _ALLOW, _REFUSE, _NOT_ITS_OWN = 0x7FFF0000, 0x00050000 | errno.EACCES, 0x00050000 | errno.EPERM
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06  # instructions of classic BPF
@@ -77,7 +78,7 @@ def unfit() -> str | None:
     if (calls := _calls()) is None:
         return f"seccomp filters are Linux's, and known here for {' and '.join(_KNOWN)} alone"
     # no filter is given: a kernel that takes filters says that it is at no address
-    if _libc().syscall(*map(ctypes.c_long, (calls.seccomp, _SET_FILTER, _ALL_THREADS, 0))) == 0:
+    if kernel.call(calls.seccomp, _SET_FILTER, _ALL_THREADS, None) == 0:
         raise AssertionError("a filter was set that is none")
     number = ctypes.get_errno()
     return None if number == errno.EFAULT else f"the kernel takes no seccomp filter ({os.strerror(number)})"
@@ -92,10 +93,9 @@ def forbid_network() -> bool:
     program = _program(calls)
     held = ctypes.create_string_buffer(program, len(program))
     described = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(held))  # struct sock_fprog
-    if _libc().prctl(*map(ctypes.c_long, (_NO_NEW_PRIVILEGES, 1, 0, 0, 0))):  # without it only root may set a filter
+    if not kernel.prctl(kernel.NO_NEW_PRIVILEGES, 1):  # without it only root may set a filter
         return False
-    words = (calls.seccomp, _SET_FILTER, _ALL_THREADS)
-    _forbidden = not _libc().syscall(*map(ctypes.c_long, words), ctypes.c_char_p(described))
+    _forbidden = not kernel.call(calls.seccomp, _SET_FILTER, _ALL_THREADS, described)
     return _forbidden
 
 
@@ -154,8 +154,3 @@ def _program(calls: _Calls) -> bytes:
         struct.pack("HBBI", code, jump(at, yes), jump(at, no), value)
         for at, (_, code, value, yes, no) in enumerate(steps)
     )
-
-
-@lru_cache(maxsize=1)
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
