@@ -46,6 +46,8 @@ _PATIENCE = 300.0
 _OUT_OF_TIME = "timed-out"
 """Submitit's word in the error by which it ends a bundle a moment before Slurm does."""
 _ALONE = "the command that submitted this job is gone: nobody waits for what it makes"
+_COMMANDS = ("srun", "sbatch")
+"""What submitit asks Slurm by: without it, this machine is none of its login nodes."""
 DEFAULT_WORKERS = 16
 _DEFAULT_MEMORY = 4 * 2**30
 
@@ -150,11 +152,16 @@ class SlurmExecutor:
             raise BadInput(
                 "--executor slurm: submitit is not installed here: pip install -c constraints.txt -e '.[slurm]'"
             )
+        if cluster == "slurm" and (lacks := [word for word in _COMMANDS if shutil.which(word) is None]):
+            raise BadInput(
+                f"--executor slurm: there is no {' and no '.join(lacks)} here; "
+                "give the command on a login node of Slurm, or leave --executor out"
+            )
         submitit: Any = importlib.import_module("submitit")
-        folder.mkdir(parents=True, exist_ok=True)
         self.workers, self._needs = workers or DEFAULT_WORKERS, needs or Needs()
         self._folder, self._environment = folder.resolve(), tuple(environment.items())
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             self._submitter: Any = submitit.AutoExecutor(
                 self._folder / "submitted",
                 cluster,
@@ -163,11 +170,7 @@ class SlurmExecutor:
                 local_max_num_timeout=0,
             )
             self._submitter.update_parameters(**self._parameters(options or {}))
-        except RuntimeError as error:  # submitit's word where there is no `srun`
-            raise BadInput(
-                f"--executor slurm: {error}; give the command on a login node of Slurm, or leave --executor out"
-            ) from None
-        except (NameError, ValueError, TypeError) as error:
+        except (RuntimeError, OSError, NameError, ValueError, TypeError) as error:
             raise BadInput(f"--executor slurm: {first_line(error)}") from None
         self._submitted: list[_Submitted] = []
         self._waiting: list[_Waiting] = []

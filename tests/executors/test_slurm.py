@@ -198,6 +198,41 @@ def test_the_next_driver_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     assert not list((folder / "submitted").glob("*.pkl"))
 
 
-def test_without_slurm_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"^--executor slurm: "):
-        SlurmExecutor(tmp_path, 2, {})
+LOGIN = "give the command on a login node of Slurm, or leave --executor out"
+
+
+def commands(folder: Path, *names: str) -> str:
+    """A folder of commands that do nothing."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("there", "said"), [((), "no srun and no sbatch"), (("srun",), "no sbatch"), (("sbatch",), "no srun")]
+)
+def test_without_slurm_it_says_so(
+    there: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", commands(tmp_path / "bin", *there))
+    with pytest.raises(BadInput) as caught:
+        SlurmExecutor(tmp_path / "slurm", 2, {})
+    assert str(caught.value) == f"--executor slurm: there is {said} here; {LOGIN}"
+
+
+def test_other_errors_are_told_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", commands(tmp_path / "bin", "srun", "sbatch"))
+    SlurmExecutor(tmp_path / "slurm", 2, {})
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match=r"^--executor slurm: \w+Error: \[Errno \d+\] .*/file/slurm'$"):
+        SlurmExecutor(tmp_path / "file/slurm", 2, {})
+
+    def refuses(*words: object, **more: object) -> None:
+        raise RuntimeError("Did not found an available executor among them.")
+
+    monkeypatch.setattr(submitit, "AutoExecutor", refuses)
+    with pytest.raises(BadInput) as caught:
+        SlurmExecutor(tmp_path / "slurm", 2, {})
+    assert str(caught.value) == "--executor slurm: RuntimeError: Did not found an available executor among them."
