@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -27,8 +28,9 @@ _GRACE = 5.0
 _START, _TAIL = 120.0, 4096
 """Seconds that another process may take to begin; bytes of what it prints that are kept."""
 
-_BEGUN, _WHOLE, _FORKED = b"b", b"w", b"f"
-"""What the other process says of itself: that it begins to import, that every file was imported, that one forked it."""
+_BEGUN, _WHOLE, _FORKED, _LIMITED = b"b", b"w", b"f", b"l"
+"""What the other process says of itself: that it begins to import, that every file was imported, that one forked it,
+that one changed its limits (and which)."""
 _PROGRAM = f"""\
 import os, signal, sys
 signal.alarm(int(sys.argv[3]))  # for the case that whoever waits for this process is killed
@@ -41,12 +43,14 @@ importing.LIMIT = float(sys.argv[3])  # whoever waits has another one
 forked = []
 os.register_at_fork(after_in_parent=lambda: forked.append(True))
 os.write(int(sys.argv[2]), {_BEGUN!r})
+before = importing.limits()
 for word in sys.argv[4:]:
     try:
         metrics_of(Path(word) if word else None)
     except BadInput:
         pass  # is raised again, and told, by whoever imports it next
-os.write(int(sys.argv[2]), {_FORKED!r} if forked else {_WHOLE!r})
+changed = ", ".join(name for name, limit in importing.limits().items() if limit != before[name])
+os.write(int(sys.argv[2]), {_FORKED!r} if forked else {_LIMITED!r} + changed.encode() if changed else {_WHOLE!r})
 """
 
 
@@ -146,11 +150,18 @@ def _watched(said: str) -> Iterator[None]:
         yield
 
 
+def limits() -> dict[str, object]:
+    """This process's limits by name: what it may take of the system, and how deep Python may go."""
+    names = {name for name in dir(resource) if name.startswith("RLIMIT_")} - {"RLIMIT_OFILE"}  # that is NOFILE
+    named = {name: resource.getrlimit(getattr(resource, name)) for name in sorted(names)}
+    return named | {"the recursion limit": sys.getrecursionlimit()}
+
+
 def import_elsewhere(files: Sequence[Path], package: bool = True) -> None:
     """Import files, and first this package's metrics if asked, in another process, which must come to its end.
 
     Raises:
-        BadInput: it ended before, took too long, or forked.
+        BadInput: it ended before, took too long, forked, or changed its limits: nothing that uses it then could go on.
     """
     words = [*([""] if package else []), *(str(path.absolute()) for path in files)]
     where = ", ".join([*(["suite/metrics"] if package else []), *map(str, files)])
@@ -215,5 +226,10 @@ def _judge(where: str, code: int | None, last: str, mark: bytes) -> None:
         raise BadInput(f"{where}: importing takes longer than {LIMIT:g} s{left}")
     if mark == _BEGUN + _FORKED:
         raise BadInput(f"{where}: importing forks the process: a metric starts nothing")
+    if mark.startswith(_BEGUN + _LIMITED):
+        changed = mark.removeprefix(_BEGUN + _LIMITED).decode()
+        raise BadInput(
+            f"{where}: importing changes the limits of the process ({changed}): a metric's file changes none"
+        )
     if code or mark != _BEGUN + _WHOLE:
         raise BadInput(f"{where}: importing ended the process (exit code {code}; {last})")

@@ -292,6 +292,8 @@ LEFT = f"{LONG}: what it started does not end"
         ("import ctypes\nctypes.string_at(0)\n", 60, f"{ENDED} -11"),
         ("raise KeyboardInterrupt\n", 60, f"{ENDED} .*KeyboardInterrupt"),
         ("import os\nos.fork()\n", 60, r"importing forks the process"),
+        (GOOD + "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))\n", 60, r"limits .*\(RLIMIT_NOFILE\)"),
+        (GOOD + "import sys\nsys.setrecursionlimit(60)\n", 60, r"limits .*\(the recursion limit\)"),
         ("import os\nwhile True: os.write(1, b'x' * 10**6), os.write(2, b'x' * 10**6)\n", 5, f"{LONG}$"),
         ("sum(iter(int, 1))\n", 5, f"{LONG}$"),
         (GOOD + "import atexit, time\natexit.register(time.sleep, 1000)\n", 5, f"{LEFT}$"),

@@ -106,6 +106,8 @@ def test_what_became_of_tests_is_read_from_their_report(tmp_path: Path) -> None:
         ("mounts", "", "skipped", "no mounts here"),
     ]
     assert wrong(rows) == ["tests/test_faults.py: a second driver: AssertionError: assert 1 == 2"]
+    one = "tests/keeping/test_gc.py::test_killed_between_rows_and_files"  # of the others nothing is said
+    assert {row["file"] for row in rows_of(tmp_path / "0.xml", one)} == {one}
 
 
 def test_figures_are_written_with_what_they_were_taken_on(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ def tested(files: Sequence[str], folder: Path, told: Callable[[str], object]) ->
     """What became of all tests of some files (or of one test of a file, `FILE::TEST`), one file after another.
 
     Returns:
-        A row a test: `file`, `test` (its name, in words), `of` (the parameters), `says` (its docstring's first line),
-        `outcome` (passed, failed or skipped), `why` (it failed or was skipped), `seconds`.
+        A row a test: `file` (as asked for), `test` (its name, in words), `of` (the parameters), `says` (its docstring's
+        first line), `outcome` (passed, failed or skipped), `why` (it failed or was skipped), `seconds`.
     """
     rows: list[Row] = []
     for number, file in enumerate(files):
@@ -49,9 +49,8 @@ def _environment() -> dict[str, str]:
 
 
 def rows_of(report: Path, file: str) -> list[Row]:
-    """The rows of one file's JUnit report."""
-    file = file.partition("::")[0]
-    said = docstrings(record.ROOT / file)
+    """The rows of the JUnit report of one file, or of one test of it: `file` is what was asked for, as it was."""
+    said = docstrings(record.ROOT / file.partition("::")[0])
     found = []
     for case in ElementTree.parse(report).iter("testcase"):
         name, _, of = str(case.get("name")).partition("[")
