@@ -78,28 +78,28 @@ def workplace(folder: Path) -> Path:
     return folder
 
 
-def _environment() -> dict[str, str]:
+def _environment(home: Path | None) -> dict[str, str]:
     found = {k: v for k, v in os.environ.items() if k not in ("SUITE_HOME", "COLUMNS")}
     found.setdefault("SUITE_COST", "free")  # the command line is tested here, each metric in tests/metrics
-    return found | {"COLUMNS": "150"}
+    return found | {"COLUMNS": "150"} | ({} if home is None else {"SUITE_HOME": str(home)})
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, home: Path | None = None) -> subprocess.Popen[str]:
     """`suite WORDS` in `folder`, running."""
     return subprocess.Popen(
         [sys.executable, "-m", "suite", *words],
         cwd=folder,
-        env=_environment(),
+        env=_environment(home),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def suite(folder: Path, *words: str) -> tuple[int, str, str]:
-    """`suite WORDS` in `folder`: exit status, standard output, standard error."""
-    if _FORKS.fits(environment := _environment()):
+def suite(folder: Path, *words: str, home: Path | None = None) -> tuple[int, str, str]:
+    """`suite WORDS` in `folder`, with its store there or in `home`: exit status, standard output, standard error."""
+    if _FORKS.fits(environment := _environment(home)):
         return _FORKS.run(folder, words, environment, _SECONDS)
-    process = start(folder, *words)
+    process = start(folder, *words, home=home)
     out, err = process.communicate(timeout=_SECONDS)
     return process.returncode, out, err

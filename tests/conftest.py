@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
+
+from tests.command import suite, workplace
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread a worker, said before numpy or torch is imported: two workers of two threads each on two cores spin
@@ -23,6 +27,21 @@ def data_dir() -> Path:
     folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"no real data sets: {folder} is not a folder (set SUITE_DATA_DIR)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder after `suite run tasks/tiny`, made once for all workers of pytest: to be copied, not changed."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny-run"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            shutil.rmtree(making := folder.with_name("tiny-run-making"), ignore_errors=True)
+            code, out, err = suite(workplace(making), "run", "tasks/tiny")
+            assert code == 0, err
+            assert "tiny/digits" in out
+            making.rename(folder)
     return folder
 
 

@@ -70,7 +70,7 @@ class Forks:
 
 
 def _foreign(environment: Mapping[str, str]) -> dict[str, str]:
-    own = ("SUITE_", "PYTEST_", "KMP_DUPLICATE_LIB_OK")  # the last one is set by torch when it is imported
+    own = ("SUITE_", "PYTEST_", "KMP_", "TORCHINDUCTOR_")  # the last two are set by sklearn and torch when imported
     return {name: value for name, value in environment.items() if not name.startswith(own)}
 
 

@@ -23,14 +23,13 @@ from suite.reproducing.chosen import choose, spread_evenly
 from suite.reproducing.judged import TOLERANCES, judge, seed_spread
 from suite.reproducing.shown import show
 from suite.spec.loading import load_task
-from tests.command import TINY, suite, workplace
+from tests.command import TINY, suite
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two published tasks, and no store left: a fresh clone."""
-    folder = workplace(tmp_path_factory.mktemp("user"))
-    assert suite(folder, "run", "tasks/tiny", "--quiet")[0] == 0
+    folder = shutil.copytree(tiny_run, tmp_path_factory.mktemp("user") / "clone")
     assert suite(folder, "publish", "tasks/tiny")[0] == 0
     shutil.rmtree(folder / ".suite")
     return folder

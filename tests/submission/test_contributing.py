@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,33 +58,40 @@ def _files() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", _section(), re.DOTALL | re.MULTILINE)
 
 
-def _done(folder: Path, commands: list[list[str]], store: Path, path: Path | None = None) -> str:
-    """Commands as they stand there, by this Python; each must succeed. What they printed.
+def _done(folder: Path, commands: list[list[str]], store: Path) -> str:
+    """Commands as they stand there; each must succeed. What they printed.
 
-    Those of the suite that follow one another share a process, and six networks one worker: most of what a command
-    takes here is imports. The way is tested, not the metrics: only those that are free are measured.
+    Six networks have one worker: most of what a command takes here is imports. The way is tested, not the metrics: only
+    those that are free are measured.
     """
-    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
-    environment |= {"SUITE_HOME": str(store), "COLUMNS": "150", "SUITE_COST": "free"}
-    if path is not None:
-        environment["PYTHONPATH"] = str(path)
     said = ""
-    for words in _processes(commands):
-        done = subprocess.run(
-            words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert done.returncode == 0, f"{shlex.join(words)}:\n{done.stdout}\n{done.stderr}"
-        said += done.stdout
+    for words in commands:
+        if words[0] == "suite":
+            code, out, err = suite(folder, *_with_one_worker(words), home=store)
+            assert code == 0, f"{shlex.join(words)}:\n{out}\n{err}"
+            said += out
+        else:
+            said += _process([sys.executable if words[0] == "python" else words[0], *words[1:]], folder, store)
     return said
 
 
-def _processes(commands: list[list[str]]) -> Iterator[list[str]]:
-    for ours, group in itertools.groupby(commands, lambda words: words[0] == "suite"):
-        if ours:
-            told = [[*words[1:], *(["--workers", "1"] if words[1] in ("check", "run") else [])] for words in group]
-            yield [sys.executable, "-c", PROGRAM, json.dumps(told)]
-        else:
-            yield from ([sys.executable if words[0] == "python" else words[0], *words[1:]] for words in group)
+def _done_there(clone: Path, commands: list[list[str]], store: Path) -> None:
+    """Commands of the suite in a clone, by the package in it, in one process."""
+    told = json.dumps([_with_one_worker(words) for words in commands])
+    _process([sys.executable, "-c", PROGRAM, told], clone, store, PYTHONPATH=str(clone))
+
+
+def _with_one_worker(words: list[str]) -> list[str]:
+    assert words[0] == "suite"
+    return [*words[1:], *(["--workers", "1"] if words[1] in ("check", "run") else [])]
+
+
+def _process(words: list[str], folder: Path, store: Path, **variables: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | variables
+    environment |= {"SUITE_HOME": str(store), "COLUMNS": "150", "SUITE_COST": "free"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, f"{shlex.join(words)}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def _with_task(folder: Path) -> Path:
@@ -137,7 +142,11 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     before = walk.published
     for file in (f"{NAME}.py", f"test_{NAME}.py"):
         shutil.copy(outside / file, clone)
-    _done(clone, _commands("**Pull request.**", "**Publish.**"), store, clone)
+    commands = _commands("**Pull request.**", "**Publish.**")
+    moves, ours = ([words for words in commands if (words[0] == "suite") == so] for so in (False, True))
+    assert commands == moves + ours
+    _done(clone, moves, store)
+    _done_there(clone, ours, store)
     return replace(walk, before=before)
 
 
