@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,9 +202,15 @@ class _Fold:
         starts = self.starts - self.starts[0]
         if len(starts) < matrix.shape[-1]:
             matrix = np.add.reduceat(np.add.reduceat(matrix, starts, axis=-1), starts[: self.clusters], axis=-2)
-        first, second = np.triu_indices(self.clusters, m=len(starts))
-        folded: Vector = matrix[..., first, second] * np.where(first == second, 1, 2)
+        first, second, orders = self._clusters
+        folded: Vector = matrix[..., first, second] * orders
         return folded
+
+    @cached_property
+    def _clusters(self) -> tuple[Numbers, Numbers, Numbers]:
+        """The two clusters of each pair, and in how many orders it occurs; once for all metrics."""
+        first, second = np.triu_indices(self.clusters, m=len(self.starts))
+        return first, second, np.where(first == second, 1, 2)
 
 
 def draw_kendall(pairs: Pairs, counts: Vector, chosen: NDArray[np.bool_] | None = None) -> Draws:
