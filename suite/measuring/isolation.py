@@ -235,7 +235,10 @@ def _file(number: int) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Output goes nowhere, whether Python or C writes it; who looks for it finds it where the process is not `mute`."""
+    """Output goes nowhere, whether Python or C writes it, and who closes it has closed nobody else's.
+
+    Who looks for the process's own finds it; in a worker, which is `mute`, that leads nowhere either.
+    """
     _flush()
     kept = {number: os.dup(number) for number in (1, 2)}
     try:
