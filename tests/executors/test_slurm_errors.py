@@ -73,11 +73,11 @@ class Stage:
         return Handle(self, bundle)
 
 
-def outcomes(tmp_path: Path, stage: Stage, seconds: float | None = 7200) -> dict[int, Outcome]:
+def outcomes(tmp_path: Path, stage: Stage, seconds: float | None = 7200, plain: bool = False) -> dict[int, Outcome]:
     """Of six jobs, dealt out to three bundles."""
     with SlurmExecutor(tmp_path / "slurm", 3, {}, Needs(seconds=seconds), cluster="local") as executor:
         executor._submitter = stage
-        found = {o.job.arguments[0]: o for o in executor.map([Job("g", double, (x,)) for x in range(6)])}
+        found = {o.job.arguments[0]: o for o in executor.map([Job("g", double, (x,), plain=plain) for x in range(6)])}
         assert not executor._submitted
         assert not executor._waiting
     return found
@@ -146,6 +146,26 @@ def test_what_once_ran_out_of_time_may_be_lost_for_another_reason(tmp_path: Path
     stage = Ends({1: 3}, end=("TIMEOUT", True))
     assert {x: o.result for x, o in outcomes(tmp_path, stage).items()} == {x: 2 * x for x in range(6)}
     assert [minutes for minutes, jobs in stage.submitted if 1 in jobs] == [120, 240, 240, 240]
+
+
+def test_an_outcome_that_a_strangers_code_wrote_is_its_jobs_failure(tmp_path: Path) -> None:
+    class Forged(Handle):
+        def done(self) -> bool:
+            over = super().done()
+            (self.bundle.folder.path / "4.outcome").write_bytes(pickle.dumps(Evil(str(made))))
+            return over
+
+    class Forging(Stage):
+        def submit(self, bundle: Bundle) -> Handle:
+            return Forged(self, bundle) if bundle.jobs[0][0] == 1 else super().submit(bundle)
+
+    made = tmp_path / "made"
+    found = outcomes(tmp_path, Forging({}), plain=True)
+    assert not made.exists()
+    forged = found.pop(4)
+    assert (forged.status, forged.result) == ("failed", None)
+    assert forged.reason.startswith("its file of results cannot be read (")
+    assert {x: o.result for x, o in found.items()} == {x: 2 * x for x in range(6) if x != 4}
 
 
 def test_submitits_own_files_of_results_are_not_read(tmp_path: Path) -> None:
