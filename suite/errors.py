@@ -10,11 +10,7 @@ class BadInput(SuiteError):
 
 
 class Untrained(SuiteError):
-    """Networks of some tasks could not be trained (exit status 2); `tasks` names these."""
-
-    def __init__(self, message: str, tasks: set[str]) -> None:
-        super().__init__(message)
-        self.tasks = tasks
+    """Networks could not be trained (exit status 2); all else was done first, and the next run tries them again."""
 
 
 class StoreError(SuiteError):

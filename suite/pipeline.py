@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from inspect import getdoc, getmodule
@@ -13,17 +13,18 @@ from pathlib import Path
 from rich.console import Console
 
 from suite.errors import BadInput, Untrained
-from suite.estimating.estimate import known_metrics
-from suite.estimating.needs import needed
+from suite.estimating.durations import Durations
+from suite.estimating.estimate import affordable, known_metrics, measures
+from suite.estimating.needs import needed, slowest
 from suite.executors import Executor, Needs
 from suite.executors.engine import HERE, Engine
-from suite.measuring.measure import Laboratory, Plan, plan
+from suite.measuring.measure import Laboratory, Plan, as_trained, plan
 from suite.measuring.place import WORKER_MODULES, WORKER_VARIABLES, Place
 from suite.measuring.saved import Budget, SpectrumReport, from_python, from_task, measure_saved
 from suite.metrics import Metric, find_metrics
 from suite.metrics.registry import COSTS
 from suite.progress import STATUS, Board
-from suite.publishing import check_names, definition, failures, make_ready, write_results
+from suite.publishing import check_names, definition, failures, make_ready, untrained, write_results
 from suite.ranking.tables import read_results
 from suite.reporting.catalogue import Entry, catalogue
 from suite.reporting.local import report
@@ -96,6 +97,10 @@ class Options:
             WORKER_MODULES,
         )
 
+    def durations(self, metrics: Mapping[str, Metric]) -> Durations:
+        """How long jobs take, by the model of a dry run."""
+        return Durations(slowest(self.place().device.type == "cpu"), measures(metrics), self.dtype)
+
     def _needs(self, tasks: Sequence[TaskSpec], training: bool) -> Needs:
         device = self.place().device
         metrics = known_metrics(self.metric_files, self.cost)
@@ -108,31 +113,42 @@ def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
     """Train, measure, rank and report; what could not be measured, one line each.
 
     Raises:
-        Untrained: networks of a task could not be trained; all else is done first, of the other tasks.
+        Untrained: networks could not be trained; all else is done first, with those that could.
     """
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
-        untrained = _train_most(laboratory, plans, options)
-        trained = [p for p in plans if untrained is None or p.task.name not in untrained.tasks]
+        _train(laboratory, plans, options)
+        found = _as_trained(plans, laboratory.store)
+        trained = [p for p in found if p.stacks]
         _measure(laboratory, trained, metrics, options)
         lost = _write(laboratory.store, trained, metrics, options.results)
         laboratory.board.hide()
         report(options.reports, console, options.quiet, [p.task.name for p in trained])  # `suite status`: not done yet
-    if untrained is not None:
-        raise Untrained("\n".join([*lost, str(untrained)]), untrained.tasks)
-    return lost
+    return _but_for(found, lost)
 
 
 def train(tasks: Sequence[Path], options: Options, console: Console) -> None:
-    """Train what is missing."""
+    """Train what is missing.
+
+    Raises:
+        Untrained: networks could not be trained; the others are, first.
+    """
     with _laboratory(tasks, options, console) as (laboratory, plans, _):
         _train(laboratory, plans, options)
+        _but_for(_as_trained(plans, laboratory.store))
 
 
 def measure(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
-    """Measure what is missing of trained tasks; what could not be measured, one line each."""
+    """Measure what is missing of trained tasks; what could not be measured, one line each.
+
+    Raises:
+        Untrained: there are networks that could not be trained; the others are measured first.
+    """
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
-        _measure(laboratory, plans, metrics, options)
-        return _write(laboratory.store, plans, metrics, options.results)
+        found = _as_trained(plans, laboratory.store)
+        trained = [p for p in found if p.stacks]
+        _measure(laboratory, trained, metrics, options)
+        lost = _write(laboratory.store, trained, metrics, options.results)
+    return _but_for(found, lost)
 
 
 def reproduce(tasks: Sequence[Path], count: int, options: Options, results: Path, console: Console) -> list[Judgement]:
@@ -140,12 +156,14 @@ def reproduce(tasks: Sequence[Path], count: int, options: Options, results: Path
 
     Raises:
         BadInput: a task is not published in `results`, or has no so many runs that count; before any work.
+        Untrained: some of them could not be trained; the others of their tasks are, and stay in the store.
     """
-    plans, metrics = _plans(tasks, options), _chosen(find_metrics(options.metric_files), options.cost)
+    plans, metrics = _plans(tasks, options), affordable(find_metrics(options.metric_files), options.cost)
     chosen = [choose(p, count, results) for p in plans]
     with Store(options.home, writing=True) as store, options.board(console) as board:
-        laboratory = Laboratory(store, board, options.metric_limit)
+        laboratory = Laboratory(store, board, options.metric_limit, options.durations(metrics))
         _train(laboratory, [c.part for c in chosen], options)
+        _but_for([as_trained(c.part, store) for c in chosen])
         return [_judged(laboratory, c, metrics, options) for c in chosen]
 
 
@@ -162,22 +180,28 @@ def _judged(laboratory: Laboratory, chosen: Chosen, metrics: dict[str, Metric], 
 
 def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path]:
     """Write the results of finished tasks from the local store into `results` (`reports/results`)."""
-    metrics = _chosen(find_metrics(options.metric_files), options.cost)
+    metrics = affordable(find_metrics(options.metric_files), options.cost)
     plans = _plans(tasks, options)
     check_names(plans, results)
     with Store(options.home) as store:
-        return [write_results(p, store, metrics, results) for p in plans]
+        return [write_results(as_trained(p, store), store, metrics, results) for p in plans]
 
 
 def publish_metrics(tasks: Sequence[Path], words: Sequence[str], options: Options, results: Path) -> list[Path]:
     """Add the values of metrics (names or files) to tasks already published in `results`; returns what was written."""
     subject = subject_of(words)
     with Store(options.home) as store:
-        return add_metrics(_plans(tasks, options), store, subject.metrics, results)
+        plans = [as_trained(p, store) for p in _plans(tasks, options)]
+        return add_metrics(plans, store, subject.metrics, results)
 
 
 def check(tasks: Sequence[Path], words: Sequence[str], options: Options, terms: Terms, console: Console) -> bool:
-    """All that CI asks of metrics (names or files), on tasks; without any, what takes seconds. Whether all is well."""
+    """All that CI asks of metrics (names or files), on tasks; without any, what takes seconds. Whether all is well.
+
+    Raises:
+        BadInput: words that contradict one another.
+        Untrained: networks could not be trained; what the others say is printed first.
+    """
     subject = subject_of(words)
     options = replace(options, metric_files=subject.files)
     if terms.against is not None and not terms.against.is_dir():
@@ -189,10 +213,14 @@ def check(tasks: Sequence[Path], words: Sequence[str], options: Options, terms: 
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
         reports = first_reports(subject, options.metric_limit)
         _train(laboratory, plans, options)
-        _measure(laboratory, plans, metrics, options)
-        _write(laboratory.store, plans, metrics, options.results)
-        add_values(reports, subject, plans, laboratory.store, options.results, terms)
-    return print_reports(console, reports)
+        found = _as_trained(plans, laboratory.store)
+        trained = [p for p in found if p.stacks]
+        _measure(laboratory, trained, metrics, options)
+        _write(laboratory.store, trained, metrics, options.results)
+        add_values(reports, subject, trained, laboratory.store, options.results, terms)
+    good = print_reports(console, reports)
+    _but_for(found)
+    return good
 
 
 def spectrum(
@@ -293,12 +321,6 @@ def workers_here(device: str) -> tuple[int, tuple[str, ...]]:
     return len(seats), seats
 
 
-def _chosen(metrics: dict[str, Metric], cost: str) -> dict[str, Metric]:
-    """The metrics that cost no more than that class, the trivial ones, and those from outside this package."""
-    allowed = COSTS[: COSTS.index(cost) + 1]
-    return {n: m for n, m in metrics.items() if m.cost in allowed or m.trivial or m.origin is not None}
-
-
 def metrics_page() -> str:
     """The catalogue of this package's metrics, as Markdown."""
     own = [metric for metric in find_metrics().values() if metric.origin is None]
@@ -326,11 +348,11 @@ def _laboratory(
     tasks: Sequence[Path], options: Options, console: Console
 ) -> Iterator[tuple[Laboratory, list[Plan], dict[str, Metric]]]:
     """The plans, the metrics and the store. Bad input ends here, before any work."""
-    plans, metrics = _plans(tasks, options), _chosen(find_metrics(options.metric_files), options.cost)
+    plans, metrics = _plans(tasks, options), affordable(find_metrics(options.metric_files), options.cost)
     check_names(plans, options.results)
     with Store(options.home, writing=True) as store, options.board(console) as board:
         make_ready(options.results)
-        yield Laboratory(store, board, options.metric_limit), plans, metrics
+        yield Laboratory(store, board, options.metric_limit, options.durations(metrics)), plans, metrics
 
 
 def _train(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> None:
@@ -339,15 +361,27 @@ def _train(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> N
         laboratory.train(plans, workers)
 
 
-def _train_most(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> Untrained | None:
-    """Train; what tasks could not be, if there are others."""
-    try:
-        _train(laboratory, plans, options)
-    except Untrained as error:
-        if error.tasks >= {p.task.name for p in plans}:
-            raise
-        return error
-    return None
+def _as_trained(plans: Sequence[Plan], store: Store) -> list[Plan]:
+    """The plans of what there is.
+
+    Raises:
+        Untrained: there is nothing.
+    """
+    found = [as_trained(p, store) for p in plans]
+    if not any(p.stacks for p in found):
+        _but_for(found)
+    return found
+
+
+def _but_for(plans: Sequence[Plan], lost: Sequence[str] = ()) -> list[str]:
+    """The end of work on plans of what there is: the lines of what was lost.
+
+    Raises:
+        Untrained: networks are lost, too; its lines are said after those.
+    """
+    if said := [line for p in plans for line in untrained(p)]:
+        raise Untrained("\n".join([*lost, *said]))
+    return list(lost)
 
 
 def _measure(laboratory: Laboratory, plans: Sequence[Plan], metrics: dict[str, Metric], options: Options) -> None:

@@ -1,7 +1,8 @@
 """The results of a task as plain files: `runs.csv`, `values/<metric>.csv`, `metrics.json`, `provenance.json`.
 
-Where the task asks for a spectral probe, `spectra.csv` has its spectra in few numbers; where it asks for the largest
-eigenvalue along training, `edge.csv` has that and the edge ratio.
+Where networks could not be trained, `untrained.csv` says which and why. Where the task asks for a spectral probe,
+`spectra.csv` has its spectra in few numbers; where it asks for the largest eigenvalue along training, `edge.csv` has
+that and the edge ratio.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from typing import Any
 from safetensors.torch import load
 
 from suite.errors import BadInput
+from suite.measuring.costs import metric_costs
 from suite.measuring.jobs import Point
 from suite.measuring.measure import Plan, applies, probes_read, value_key
 from suite.measuring.probes import BACKWARD, find_probes, probe_key
 from suite.measuring.profiles import spectral_profile
 from suite.metrics import Metric
-from suite.ranking.tables import EDGE, GAPS, MEASURES, SPECTRA
-from suite.spec.cells import spec_hash
+from suite.ranking.tables import EDGE, GAPS, MEASURES, SPECTRA, UNTRAINED
+from suite.spec.cells import Cell, spec_hash
 from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue, explained, read_checked
 from suite.training.sharpness import edge_ratio
 
@@ -71,10 +73,12 @@ def write_results(plan: Plan, store: Store, metrics: dict[str, Metric], root: Pa
     """Write the results folder of a task under `root`, replacing what was there; returns the folder.
 
     Raises:
-        BadInput: something is not measured yet, or another task's results are in the way.
+        BadInput: something is not measured yet, there is no network, or another task's results are in the way.
         StoreError: the folder cannot be written.
     """
     folder = root / plan.task.name
+    if not plan.stacks:
+        raise BadInput("\n".join(untrained(plan)))
     with explained(folder, UNWRITABLE):
         check_names([plan], root)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +98,9 @@ def _fill(folder: Path, plan: Plan, store: Store, metrics: dict[str, Metric]) ->
     values = {name: rows for name, rows in rows_of.items() if rows}  # none: the task asks for no such probe
     (folder / "values").mkdir(parents=True)
     write_csv(folder / "runs.csv", [*_run_header(plan)], _run_rows(plan, store))
+    if plan.untrained:
+        left = [[one.run_id, *_settings(one.cell), one.status, one.reason] for one in plan.untrained]
+        write_csv(folder / UNTRAINED, ["run_id", *plan.task.grid, "status", "reason"], left)
     for name, rows in values.items():
         write_csv(folder / "values" / f"{name}.csv", VALUE_COLUMNS, rows)
     if spectra := list(_spectra(plan, store)):
@@ -121,6 +128,17 @@ def failures(plan: Plan, store: Store, metrics: dict[str, Metric]) -> list[str]:
     return [f"{what}: {count} × {reason}" for (what, reason), count in seen.items()]
 
 
+def untrained(plan: Plan) -> list[str]:
+    """Which networks of a plan of what there is could not be trained, a line for each reason."""
+    counts = Counter((lost.status, lost.reason) for lost in plan.untrained)
+    networks = sum(len(stack.cells) for stack in plan.stacks) + len(plan.untrained)
+    return [
+        f"{plan.task.name}: {count} of {networks} networks could not be trained: {status}: {reason}; "
+        "`suite run` tries them again"
+        for (status, reason), count in counts.items()
+    ]
+
+
 def _run_header(plan: Plan) -> Iterator[str]:
     yield from ("run_id", "step", "epoch", "status")
     yield from plan.task.grid
@@ -132,10 +150,14 @@ def _run_rows(plan: Plan, store: Store) -> Iterator[list[Any]]:
     for cell, run_id in plan.runs():
         run = recorded(store, run_id, plan)
         per_epoch = size // cell.task.training.batch(size)
-        factors = [value for _, value in cell.factors]
+        factors = _settings(cell)
         for point in run.checkpoints:
             measures = [getattr(point, name) for name in MEASURES]
             yield [run_id, point.step, point.step / per_epoch, run.status, *factors, *measures, *_gaps(point)]
+
+
+def _settings(cell: Cell) -> list[Any]:
+    return [value for _, value in cell.factors]
 
 
 def _gaps(point: StoredCheckpoint) -> list[float]:
@@ -265,6 +287,7 @@ def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[st
         "versions": _versions([noted for _, noted in stacks]),
         "device": plan.environment.device,
         "device_name": ", ".join(sorted({noted["device_name"] for _, noted in stacks})),
+        **({"measured_on": measured_on} if (measured_on := _measured_on(plan, store, metrics, measured)) else {}),
         "dtype": plan.environment.dtype,
         "commit": _agreed(noted.get("commit") for _, noted in stacks),
         "dirty": any(noted.get("dirty") for _, noted in stacks),
@@ -329,23 +352,12 @@ def measured_values(plan: Plan, store: Store, metrics: Mapping[str, Metric]) -> 
     return rows
 
 
-def metric_costs(measured: Mapping[str, list[StoredValue]]) -> dict[str, dict[str, float | None]]:
-    """What a value of each metric took: mean seconds and peak memory, to one digit, that reruns differ little.
-
-    Of the values that there are, without failures. Memory is None where no machine told it.
-    """
-    costs: dict[str, dict[str, float | None]] = {}
-    for name, rows in measured.items():
-        done = [row for row in rows if row.status == "ok"]
-        told = [row.memory / 2**20 for row in done if row.memory is not None]
-        if done:
-            seconds = sum(row.seconds for row in done) / len(done)
-            costs[name] = {"seconds": _one_digit(seconds), "memory_mib": _one_digit(max(told)) if told else None}
-    return costs
-
-
-def _one_digit(number: float) -> float:
-    return float(f"{number:.1g}")
+def _measured_on(
+    plan: Plan, store: Store, metrics: dict[str, Metric], measured: dict[str, list[StoredValue]]
+) -> str | None:
+    """The devices that probes and metrics were taken on, as far as that was noted."""
+    probes = (probe.device for probe in _probes(plan, store, probes_read(metrics.values())))
+    return _agreed([*probes, *(row.device for rows in measured.values() for row in rows)])
 
 
 def _seconds(

@@ -256,7 +256,7 @@ def test_a_task_that_cannot_be_trained_does_not_keep_others_from_their_results(
     monkeypatch.setenv("SUITE_DATA_DIR", str(folder / "data"))
     code, _, err = suite(folder, *RUN, "--cost", "free")
     assert code == 2
-    assert err.splitlines()[-1].startswith("tiny/broken: training failed: ")
+    assert err.splitlines()[-1].startswith("tiny/broken: 12 of 12 networks could not be trained: failed: ")
     assert "train-images-idx3-ubyte.gz" in err
     assert len(results(folder)) > 20
     assert b"tiny/digits" in leaderboard(folder)

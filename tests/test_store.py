@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from suite.errors import StoreError
-from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun, StoredValue, read_checked, write_atomically
+from suite.store import (
+    Store,
+    StoredCheckpoint,
+    StoredFailure,
+    StoredProbe,
+    StoredRun,
+    StoredValue,
+    read_checked,
+    write_atomically,
+)
 
 
 def a_run(run_id: str = "r1", loss: float = 0.25) -> StoredRun:
@@ -91,6 +100,43 @@ def test_a_store_of_before_anything_was_let_go_is_made_one_of_now(tmp_path: Path
         assert run is not None
         let_go(store, str(run.initial))
         assert store.stack("s") == ("r1",)
+
+
+def test_a_store_of_before_devices_were_noted_is_made_one_of_now(tmp_path: Path) -> None:
+    value = StoredValue("v", "", "r1", 10, "m", 1, "f", 0.3, None, "ok", "", 1.0, 7, "{}", "GPU one")
+    probe = StoredProbe("p", "spectrum", "r1", 10, b"t", "ok", "", 0.1, "GPU one")
+    with Store(tmp_path, writing=True) as store:
+        store.record_stack("s", [a_run()], 1.0, {})
+        store.record_probes([probe])
+        store.record_values([value])
+        store._db.executescript(
+            "DROP TABLE untrained; ALTER TABLE probes DROP COLUMN device; ALTER TABLE metric_values DROP COLUMN device;"
+            "PRAGMA user_version=4;"
+        )
+    with Store(tmp_path, writing=True) as store:
+        before = store.probe("p")
+        assert before is not None
+        assert (before.seconds, before.device) == (0.1, None)
+        assert store.values("v") == (replace(value, device=None),)
+        assert store.failures() == {}
+        store.record_probes([replace(probe, key="q")])
+        store.record_values([replace(value, key="w")])
+        after = store.probe("q")
+        assert after is not None
+        assert [after.device, store.values("w")[0].device] == ["GPU one", "GPU one"]
+
+
+def test_a_stack_that_could_not_be_trained_is_on_record_until_it_is(tmp_path: Path) -> None:
+    died = StoredFailure("s", "died", "exit code -9", 2.5)
+    with Store(tmp_path, writing=True) as store:
+        store.record_failure(replace(died, status="failed"))
+        store.record_failure(died)
+        store.record_failure(replace(died, key="t"))
+    with Store(tmp_path, writing=True) as store:
+        assert store.failures() == {"s": died, "t": replace(died, key="t")}
+        assert store.stack("s") is None
+        store.record_stack("s", [a_run()], 1.0, {})
+        assert list(store.failures()) == ["t"]
 
 
 def test_what_was_let_go_counts_as_there_until_it_is_made_again(tmp_path: Path) -> None:

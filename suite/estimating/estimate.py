@@ -6,19 +6,19 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from suite.estimating import passes
 from suite.estimating.devices import Device
 from suite.estimating.work import StackWork, Work, decomposed, probed, trained
 from suite.spec.cells import cells
-from suite.spec.task import TaskSpec
+from suite.spec.task import MOST_TIMEOUTS, TaskSpec
 from suite.spec.training import AdamW
 
-_BYTES = {"float32": 4, "float64": 8}
-_MOST_TIMEOUTS = 3
-"""As `suite.measuring.rounds` has it: a metric that took too long on so many values is not tried on the others."""
+if TYPE_CHECKING:
+    from suite.metrics import Metric
 
+_BYTES = {"float32": 4, "float64": 8}
 
 SUPERSEDED = {
     ("mnist/mlp3", "eb0474b45c65d1fee0284e75c83a196d335034c5", "whole"): 0.0,
@@ -88,14 +88,14 @@ def estimate(
 ) -> Estimate:
     """Estimate a task: nothing is loaded, allocated or written."""
     found, size = trained(task), task.data.train_size()
-    found = [replace(one, work=_in(one.work, dtype)) for one in found]
+    found = [replace(one, work=in_dtype(one.work, dtype)) for one in found]
     training = sum((one.work for one in found), Work())
-    probes, by_class = _probes(found, metrics), _metrics(found, size, metrics)
-    probes, by_class = ({n: _in(w, dtype) for n, w in part.items()} for part in (probes, by_class))
+    probes, by_class = _probes(found, metrics), _metrics(found, metrics)
+    probes, by_class = ({n: in_dtype(w, dtype) for n, w in part.items()} for part in (probes, by_class))
     limit = metric_limit or task.limits.metric_seconds
-    measuring, too_long = _measuring(found, size, metrics, device, dtype, limit)
+    measuring, too_long = _measuring(found, metrics, device, dtype, limit)
     each, spans = [device.seconds(one.work, "training") for one in found], _spans(found, metrics)
-    once = device.seconds(_in(spans, dtype), "probe")
+    once = device.seconds(in_dtype(spans, dtype), "probe")
     probing = device.seconds(sum(probes.values(), Work()), "probe")
     seconds = {"training": sum(each), "probes": probing + once, "metrics": measuring}
     # stacks are trained side by side, each by one worker: no sooner than the longest; spans are found by every worker
@@ -125,8 +125,8 @@ def estimate(
     )
 
 
-def _in(work: Work, dtype: str) -> Work:
-    """The same in the dtype of training, which is that of all that is not in float64 anyway."""
+def in_dtype(work: Work, dtype: str) -> Work:
+    """The same work in the dtype of training, which is that of all that is not in float64 anyway."""
     return work if dtype == "float32" else replace(work, flops=0.0, double=work.flops + work.double)
 
 
@@ -146,34 +146,39 @@ def _spans(found: Sequence[StackWork], metrics: Sequence[Measure]) -> Work:
     return sum((decomposed(one.stack.cells[0].task, one, read) for one in by_data.values()), Work())
 
 
-def _metrics(found: Sequence[StackWork], size: int, metrics: Sequence[Measure]) -> dict[str, Work]:
+def _metrics(found: Sequence[StackWork], metrics: Sequence[Measure]) -> dict[str, Work]:
     """The work of all values, by class of cost."""
     total: dict[str, Work] = {}
-    for metric, work, times in _values(found, size, metrics):
+    for metric, work, times in _values(found, metrics):
         total[metric.cost] = total.get(metric.cost, Work()) + work * times
     return total
 
 
-def _values(found: Sequence[StackWork], size: int, metrics: Sequence[Measure]) -> Iterator[tuple[Measure, Work, int]]:
+def _values(found: Sequence[StackWork], metrics: Sequence[Measure]) -> Iterator[tuple[Measure, Work, int]]:
     """Each metric on each stack: what one value takes, and how many there are."""
     for one, metric in itertools.product(found, metrics):
         times = len(one.stack.cells) * _measured(one.stack.cells[0].task, metric, _points(one))
         if times:
-            own = metric.cost if metric.name in passes.known() or not metric.probes else "free"
-            task = one.stack.cells[0].task
-            features, kept = task.data.shape().features, _buffers(one)
-            update = size if not kept else 0  # plain SGD's last step is made again from the whole training set
-            yield metric, passes.value(metric.name, own, one.network, size, features, update, kept), times
+            yield metric, value_of(one, metric), times
+
+
+def value_of(one: StackWork, metric: Measure) -> Work:
+    """One value of a metric at a checkpoint of a stack."""
+    own = metric.cost if metric.name in passes.known() or not metric.probes else "free"
+    data, kept = one.stack.cells[0].task.data, _buffers(one)
+    size, features = data.train_size(), data.shape().features
+    update = size if not kept else 0  # plain SGD's last step is made again from the whole training set
+    return passes.value(metric.name, own, one.network, size, features, update, kept)
 
 
 def _measuring(
-    found: Sequence[StackWork], size: int, metrics: Sequence[Measure], device: Device, dtype: str, limit: float
+    found: Sequence[StackWork], metrics: Sequence[Measure], device: Device, dtype: str, limit: float
 ) -> tuple[float, tuple[str, ...]]:
     """Seconds of all values within the limit, and the metrics that exceed it: a few attempts of each are counted."""
     seconds, tried = 0.0, Counter[str]()
-    for metric, work, times in _values(found, size, metrics):
-        each = device.seconds(_in(work, dtype), "metric")
-        attempts = times if each <= limit else min(times, _MOST_TIMEOUTS - tried[metric.name])
+    for metric, work, times in _values(found, metrics):
+        each = device.seconds(in_dtype(work, dtype), "metric")
+        attempts = times if each <= limit else min(times, MOST_TIMEOUTS - tried[metric.name])
         if each > limit:
             tried[metric.name] += attempts
         seconds += min(each, limit) * attempts
@@ -240,7 +245,7 @@ def recorded_parts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str, Wo
         for one in found:
             times = len(one.stack.cells) * _measured(one.stack.cells[0].task, metric, _points(one))
             taken[metric.cost] = taken.get(metric.cost, 0.0) + times * costs[metric.name]["seconds"]
-    for cost, work in _metrics(found, task.data.train_size(), measures).items():
+    for cost, work in _metrics(found, measures).items():
         yield "metric", f"{name}: {cost} metrics", work, taken[cost]
 
 
@@ -250,13 +255,20 @@ def published_metrics(provenance: Mapping[str, Any]) -> list[Measure]:
 
 
 def known_metrics(files: Sequence[Any] = (), cost: str = "search") -> list[Measure]:
-    """The metrics that are measured here, up to a class of cost: as `suite.pipeline` chooses them."""
+    """The metrics that are measured here, up to a class of cost."""
     from suite.metrics import find_metrics
+
+    return measures(affordable(find_metrics(files), cost))
+
+
+def measures(metrics: Mapping[str, Metric]) -> list[Measure]:
+    """What is asked of these metrics."""
+    return [Measure(name, one.cost, tuple(one.probes), tuple(one.optimizers)) for name, one in metrics.items()]
+
+
+def affordable(metrics: Mapping[str, Metric], cost: str) -> dict[str, Metric]:
+    """The metrics that cost no more than that class, the trivial ones, and those from outside this package."""
     from suite.metrics.registry import COSTS
 
     allowed = COSTS[: COSTS.index(cost) + 1]
-    return [
-        Measure(name, one.cost, tuple(one.probes), tuple(one.optimizers))
-        for name, one in find_metrics(files).items()
-        if one.cost in allowed or one.trivial or one.origin is not None
-    ]
+    return {n: m for n, m in metrics.items() if m.cost in allowed or m.trivial or m.origin is not None}

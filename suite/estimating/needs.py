@@ -22,8 +22,12 @@ def needed(
     tasks: Sequence[TaskSpec], metrics: Sequence[Measure], cpu: bool, bundles: int, dtype: str, training: bool
 ) -> tuple[int, float]:
     """Bytes and seconds, to train or to measure, on the slowest device of its kind that is known: time to spare."""
-    slowest = device_named("cpu" if cpu else "a100")
-    return needed_memory(tasks, dtype), needed_seconds(tasks, metrics, slowest, bundles, dtype, training)
+    return needed_memory(tasks, dtype), needed_seconds(tasks, metrics, slowest(cpu), bundles, dtype, training)
+
+
+def slowest(cpu: bool) -> Device:
+    """Of the devices of a kind that there are constants for."""
+    return device_named("cpu" if cpu else "a100")
 
 
 def needed_memory(tasks: Sequence[TaskSpec], dtype: str) -> int:

@@ -94,10 +94,11 @@ class StackWork:
 
 def trained(task: TaskSpec) -> list[StackWork]:
     """The work of training, stack by stack."""
-    return [_stack(stack) for stack in stacks(task)]
+    return [stack_of(stack) for stack in stacks(task)]
 
 
-def _stack(stack: Stack) -> StackWork:
+def stack_of(stack: Stack) -> StackWork:
+    """The work of training one stack."""
     task = stack.cells[0].task
     training, size = task.training, task.data.train_size()
     network = network_of(task.model, task.data.shape())
@@ -212,7 +213,7 @@ def probed(task: TaskSpec, stack: StackWork, read: set[str] | None = None) -> di
                 continue
             done.add(same)
         times = cells * (1 if getattr(budget, "at", "all") == "last" else points)
-        found[name] = (_probe(task, stack, name, budget) + Work(jobs=1)) * times
+        found[name] = probe_of(task, stack, name) * times
     return found
 
 
@@ -220,8 +221,12 @@ def _batch(budget: Any, training: int, size: int) -> int:
     return int({"training": training, "full": size}.get(str(budget.batch_size), budget.batch_size))
 
 
+def probe_of(task: TaskSpec, stack: StackWork, name: str) -> Work:
+    """One probe, which the task asks for, of one checkpoint of a stack."""
+    return _probe(task, stack, name, getattr(task.probes, name)) + Work(jobs=1)
+
+
 def _probe(task: TaskSpec, stack: StackWork, name: str, budget: Any) -> Work:
-    """One probe of one checkpoint."""
     size, network = task.data.train_size(), stack.network
     if isinstance(budget, DenseSpectrum | LanczosSpectrum):
         return _spectrum(network, budget, _batch(budget, stack.batch, size), size, reduced=name != "optimizer")

@@ -22,7 +22,7 @@ from suite.measuring.isolation import Taken, isolated
 from suite.measuring.limits import Memory
 from suite.measuring.place import Place
 from suite.measuring.probes import BACKWARD, Subject, find_probes
-from suite.measuring.provenance import software
+from suite.measuring.provenance import device_name, software
 from suite.metrics import Estimate, Metric, Run
 from suite.metrics.probed.distances import Distances
 from suite.metrics.registry import Origin, Value, metrics_of
@@ -65,11 +65,12 @@ class Wanted:
 def probe_job(key: str, name: str, point: Point, place: Place, progress: Progress) -> StoredProbe:
     """One probe of a checkpoint."""
     place.prepare()
-    start = time.perf_counter()
+    start, device = time.perf_counter(), device_name(place.device)
     probe, problem = find_probes()[name], _problem_at(point, place)
 
     def stored(content: bytes | None, status: str, reason: str) -> StoredProbe:
-        return StoredProbe(key, name, point.run_id, point.step, content, status, reason, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return StoredProbe(key, name, point.run_id, point.step, content, status, reason, seconds, device)
 
     try:
         tensors = probe.measure(_subject(point, problem, place), getattr(point.task.probes, name))
@@ -103,6 +104,7 @@ def metric_job(
     for want in wanted[:1]:
         _problem_at(want.point, place)  # to load the data is not the first metric's time
     _fetch(tasks)
+    device = device_name(place.device)
     confine(place.device, memory.worker)  # after that: to download needs more than to read
     metrics = _metrics(origin)
     progress(0, len(wanted))
@@ -110,7 +112,7 @@ def metric_job(
     for done, want in enumerate(wanted, 1):
         rows += _measure(want, metrics[want.metric], place, memory.metric)
         progress(done, len(wanted))
-    return [astuple(row) for row in rows]
+    return [astuple(replace(row, device=device)) for row in rows]
 
 
 def _measure(want: Wanted, metric: Metric, place: Place, memory: int | None) -> list[StoredValue]:

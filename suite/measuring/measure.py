@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
-from suite.errors import BadInput, SuiteError, Untrained, first_line
+from suite.errors import BadInput, SuiteError, first_line
 from suite.executors import Executor, Job
 from suite.measuring.jobs import Point, Wanted, metric_job, probe_job
 from suite.measuring.limits import Memory, memory_share
@@ -19,7 +21,7 @@ from suite.metrics.registry import Origin
 from suite.progress import Board
 from suite.spec.cells import Cell, Environment, Stack, digest, stacks
 from suite.spec.task import TaskSpec
-from suite.store import Store, StoredCheckpoint, StoredProbe, StoredRun
+from suite.store import Store, StoredCheckpoint, StoredFailure, StoredProbe, StoredRun
 
 _GRACE = 60.0
 """What a job may take beyond a metric's limit until data and metrics are loaded: a machine may be busy."""
@@ -32,12 +34,26 @@ _SETTLED = ("ok", "undefined")
 
 
 @dataclass(frozen=True)
+class LostRun:
+    """A run that could not be trained: how its stack's last training ended, and why."""
+
+    cell: Cell
+    run_id: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A task, its stacks and the place where they are trained and measured."""
+    """A task, its stacks and the place where they are trained and measured.
+
+    `untrained` are the runs of further stacks, which could not be trained (`as_trained`).
+    """
 
     task: TaskSpec
     stacks: tuple[Stack, ...]
     place: Place
+    untrained: tuple[LostRun, ...] = ()
 
     @property
     def environment(self) -> Environment:
@@ -55,41 +71,68 @@ def plan(task: TaskSpec, place: Place) -> Plan:
     return Plan(task, stacks(task), place)
 
 
+def as_trained(p: Plan, store: Store) -> Plan:
+    """The plan of what there is: stacks that are missing, and of which the store says why, are its `untrained` runs.
+
+    A stack that is missing without a reason stays: it was never tried, and whoever asks for its runs is told so.
+    """
+    failures, kept, lost = store.failures(), list[Stack](), list[LostRun]()
+    for stack in p.stacks if failures else ():
+        why = failures.get(key := stack.key(p.environment))
+        if why is None or store.stack(key) is not None:
+            kept.append(stack)
+            continue
+        ids = stack.run_ids(p.environment)
+        lost += [LostRun(cell, run, why.status, why.reason) for cell, run in zip(stack.cells, ids, strict=True)]
+    return replace(p, stacks=tuple(kept), untrained=tuple(lost)) if lost else p
+
+
+class Durations(Protocol):
+    """Seconds that jobs take, as far as can be told before: of them the longest begin first."""
+
+    def stack(self, stack: Stack) -> float:
+        """To train a stack."""
+
+    def probe(self, task: TaskSpec, name: str) -> float:
+        """A probe of one checkpoint of a run with these values."""
+
+    def value(self, task: TaskSpec, metric: str) -> float:
+        """A value of a metric there."""
+
+
 class Laboratory:
-    """Does what is missing of some plans. Training errors end the work; failed probes and metrics are rows.
+    """Does what is missing of some plans. What fails is a row with its reason, and the rest goes on.
 
     Metrics must not meet test data: the executor that `measure` is given is never the one that `train` was given.
 
     `metric_limit` is the seconds that a metric may take on a checkpoint, whatever the tasks say (None: as they say).
+    Of `durations` the longest jobs begin first, those that take as long, or all (None), in the order of the plans.
     """
 
-    def __init__(self, store: Store, board: Board, metric_limit: float | None = None) -> None:
-        self.store, self.board, self.metric_limit = store, board, metric_limit
+    def __init__(
+        self, store: Store, board: Board, metric_limit: float | None = None, durations: Durations | None = None
+    ) -> None:
+        self.store, self.board, self.metric_limit, self.durations = store, board, metric_limit, durations
 
     def train(self, plans: Sequence[Plan], executor: Executor) -> None:
-        """Train every stack that is not in the store, longest first.
-
-        Raises:
-            Untrained: a stack could not be trained; the others are recorded first.
-        """
+        """Train every stack that is not in the store, longest first; which could not be is recorded (`as_trained`)."""
         jobs: list[Job] = []
         keys: dict[int, str] = {}
         missing = [(p, s) for p in plans for s in p.stacks if self.store.stack(s.key(p.environment)) is None]
-        for p, stack in sorted(missing, key=lambda pair: -_cost(pair[1])):
+        if (durations := self.durations) is not None:
+            missing.sort(key=lambda pair: -durations.stack(pair[1]))
+        for p, stack in missing:
             key = stack.key(p.environment)
             if key not in keys.values():
                 job = Job(p.task.name, train_job, (stack, p.place), retries=_RETRIES)
                 jobs.append(job)
                 keys[id(job)] = key
-        failures = []
         for outcome in self.board.follow("train", "stacks", jobs, executor):
+            key = keys[id(outcome.job)]
             if outcome.status == "ok":
-                self.store.record_stack(keys[id(outcome.job)], *outcome.result)
+                self.store.record_stack(key, *outcome.result)
             else:
-                failures.append(f"{outcome.job.group}: training {outcome.status}: {outcome.reason}")
-        if failures:
-            left = {p.task.name for p, s in missing if self.store.stack(s.key(p.environment)) is None}
-            raise Untrained("\n".join(dict.fromkeys(failures)), left)
+                self.store.record_failure(StoredFailure(key, outcome.status, outcome.reason, outcome.seconds))
 
     def probe(self, plans: Sequence[Plan], metrics: dict[str, Metric], executor: Executor) -> None:
         """Measure every probe that a metric reads and that is not in the store, one job a probe of a checkpoint."""
@@ -104,7 +147,10 @@ class Laboratory:
             if asked(point.task, name, point.last) is not None
             if not _have(self.store.probe(key := probe_key(point.run_id, point.step, point.task, name)))
         }
-        for o in self.board.follow("probe", "probes", list(jobs.values()), executor):
+        ordered = list(jobs.values())
+        if (durations := self.durations) is not None:
+            ordered.sort(key=lambda job: -durations.probe(job.arguments[2].task, job.arguments[1]))
+        for o in self.board.follow("probe", "probes", ordered, executor):
             key, name, point, _ = o.job.arguments
             lost = StoredProbe(key, name, point.run_id, point.step, None, o.status, o.reason, o.seconds)
             self.store.record_probes([o.result if o.status == "ok" else lost])
@@ -119,6 +165,8 @@ class Laboratory:
         for origin in dict.fromkeys((None, *(one.origin for one in metrics.values()))):
             own = {name: one for name, one in metrics.items() if one.origin == origin}
             jobs = list(self._jobs(plans, own, origin, executor.memory or memory_share(executor.workers)))
+            if (durations := self.durations) is not None:
+                jobs.sort(key=lambda job: -_seconds(job, durations))
             self._finish(jobs, rounds, executor)
             if jobs and origin is not None:
                 executor.renew()
@@ -227,8 +275,8 @@ def _have(probe: StoredProbe | None) -> bool:
     return probe is not None and probe.status == "ok"
 
 
-def _cost(stack: Stack) -> float:
-    """A stack's relative training time: steps, each with a fixed part and one that grows with the inputs seen."""
-    task = stack.cells[0].task
-    size = task.data.train_size()
-    return task.training.total_steps(size) * (200 + len(stack.cells) * task.training.batch(size))
+def _seconds(job: Job, durations: Durations) -> float:
+    """All values of a job, each within its limit."""
+    wanted: tuple[Wanted, ...] = job.arguments[0]
+    limit = job.limit or math.inf
+    return sum(min(durations.value(want.point.task, want.metric), limit) for want in wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from suite import __version__
 _PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "pydantic", "safetensors")
 
 
+@cache
 def device_name(device: torch.device) -> str:
-    """What people call the device, such as "NVIDIA H200" or "AMD EPYC"."""
+    """What people call the device, such as "NVIDIA H200" or "AMD EPYC"; looked up once a process, as `software` is."""
     if device.type != "cpu":
         return torch.cuda.get_device_name(device)
     try:

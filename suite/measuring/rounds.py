@@ -10,10 +10,8 @@ from suite.executors import Job, Outcome
 from suite.measuring.jobs import Wanted, failed_value
 from suite.measuring.rows import rows_of
 from suite.metrics import Metric
+from suite.spec.task import MOST_TIMEOUTS
 from suite.store import StoredValue
-
-MOST_TIMEOUTS = 3
-"""A metric that ran out of time on so many values of a task is not tried on the task's other values."""
 
 _Who = tuple[str, str]  # task and metric
 

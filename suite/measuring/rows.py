@@ -31,7 +31,7 @@ def rows_of(wanted: Sequence[Wanted], metrics: Mapping[str, Metric], sent: Any) 
             raise ValueError("a row is of another value")
         own = failed_value(want, metrics[want.metric], row.status, row.reason, row.seconds, row.component)
         own = replace(own, value=row.value, standard_error=row.standard_error, memory=row.memory)
-        if replace(own, versions=row.versions) != row:
+        if replace(own, versions=row.versions, device=row.device) != row:
             raise ValueError("a row is of another metric")
         found.append(row)
     if {row.key for row in found} != set(known) or len({(row.key, row.component) for row in found}) != len(found):
@@ -41,7 +41,7 @@ def rows_of(wanted: Sequence[Wanted], metrics: Mapping[str, Metric], sent: Any) 
 
 def _sound(row: StoredValue) -> bool:
     """Whether the parts of a row that are not the driver's own are of the kind that they are meant to be."""
-    words = (row.component, row.status, row.reason, row.versions)
+    words = (row.component, row.status, row.reason, row.versions, "" if row.device is None else row.device)
     if not all(type(word) is str and len(word) < _LONGEST and word.isprintable() for word in words):
         return False  # no orders to a terminal, no halves of characters, which no file takes
     good = row.status == "ok" and _finite(row.value) and (row.standard_error is None or _finite(row.standard_error))

@@ -59,7 +59,10 @@ def _include(value: Any) -> bool:
 
 
 def _costs(value: Any) -> bool:
-    return _mapping(value) and all(_mapping(one) and _finite(one.get("seconds")) for one in value.values())
+    return _mapping(value) and all(
+        _mapping(one) and _finite(one.get("seconds")) and _or_nothing(_text)(one.get("device"))
+        for one in value.values()
+    )
 
 
 def _data(value: Any) -> bool:
@@ -86,6 +89,7 @@ _TASK_TOO: dict[str, tuple[str, Check]] = {
     "parameters": ("a count", _count),
     "data": ("a mapping, its n_test a count", _data),
     "device_name": ("text", lambda value: isinstance(value, str)),
+    "measured_on": ("some text", _text),
     "commit": ("some text", _text),
     "dirty": ("true or false", lambda value: isinstance(value, bool)),
     "seconds": ("seconds by what took them", _mapping),
@@ -112,7 +116,7 @@ _METRIC_TOO: dict[str, tuple[str, Check]] = {
     "fingerprint": ("text", lambda value: isinstance(value, str)),
     "definition": ("text", lambda value: isinstance(value, str)),
 }
-_LINES = ("title", "family", "source", "device", "device_name", "dtype", "spec_hash", "commit", "cost")
+_LINES = ("title", "family", "source", "device", "device_name", "measured_on", "dtype", "spec_hash", "commit", "cost")
 """Words that are shown in tables and charts: one line each, of characters that can be printed."""
 
 

@@ -24,7 +24,11 @@ SPECTRA = ["run_id", "step", "share", "eigenvalue", "exponent"]
 """The header of `spectra.csv`."""
 EDGE = ["run_id", "step", "sharpness", "edge_ratio"]
 """The header of `edge.csv`."""
+UNTRAINED = "untrained.csv"
+"""The file of the networks that could not be trained; there is none where all were."""
 _WORDS = {"run_id", "status", "component", "reason"}
+_LOST = ("failed", "timeout", "died")
+"""How a training that comes to nothing ends."""
 _NEEDED = ("run_id", "status")
 """Words that every row has."""
 _NUMBERS = {*MEASURES, *GAPS, *SPECTRA[1:], *EDGE[1:], "value", "standard_error"}
@@ -49,6 +53,8 @@ class TaskResults:
         edge: along each run, by step: `sharpness`, the largest eigenvalue of the training loss's Hessian, and
             `edge_ratio`; NaN where a run has diverged, and the ratio where the optimizer has none. Empty where the
             task does not ask for it.
+        untrained: networks that could not be trained and are in none of the other tables: run_id, factors, status,
+            reason; empty where all were.
     """
 
     name: str
@@ -60,6 +66,7 @@ class TaskResults:
     values: pd.DataFrame
     spectra: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SPECTRA))
     edge: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EDGE))
+    untrained: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["run_id", "status", "reason"]))
 
     @property
     def hyperparameters(self) -> list[str]:
@@ -175,6 +182,7 @@ def _read(folder: Path) -> TaskResults:
         values,
         _spectra(folder / "spectra.csv", points),
         _edge(folder / "edge.csv", runs),
+        _untrained(folder / UNTRAINED, provenance["factors"], runs),
     )
 
 
@@ -218,6 +226,28 @@ def _edge(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
             raise BadInput(f"{path}:{row + 2}: step {step} of run {plain(run)} is not after the one before it")
         before[run] = step
     return table[EDGE]
+
+
+def _untrained(path: Path, factors: list[str], runs: pd.DataFrame) -> pd.DataFrame:
+    """The networks of a task that are not in `runs`, each once; none where there is no such file."""
+    columns = ["run_id", *factors, "status", "reason"]
+    if not (path.exists() or path.is_symlink()):
+        return pd.DataFrame(columns=columns)
+    table = _table(path, columns)
+    if table.empty:
+        raise BadInput(f"{path}: no row but the header; publish the task again")
+    if further := [name for name in table.columns if name not in columns]:
+        raise BadInput(f"{path}:1: column {shown(further[0])} is not known; publish the task again")
+    trained, seen = set(runs["run_id"]), set[str]()
+    for row, (run, status) in enumerate(zip(table["run_id"], table["status"], strict=True), 2):
+        if status not in _LOST:
+            raise BadInput(f"{path}:{row}: status {shown(status)} is none of {', '.join(_LOST)}")
+        if run in trained:
+            raise BadInput(f"{path}:{row}: run {plain(run)} is in runs.csv, too; publish the task again")
+        if run in seen:
+            raise BadInput(f"{path}:{row}: a second row for run {plain(run)}; publish the task again")
+        seen.add(run)
+    return table
 
 
 def _metrics(path: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from suite.ranking.chances import TAIL
 from suite.ranking.control import NOISE, control
 from suite.ranking.evidence import least_chance
 from suite.ranking.leaderboard import averaged, rank_overall, score_on
-from suite.ranking.tables import read_results
+from suite.ranking.tables import TaskResults, read_results
 from suite.ranking.task import TaskRanking, rank_task
 
 FEW = 10
@@ -279,7 +279,13 @@ def size(task: TaskRanking) -> str:
     runs, kept = task.results.runs, task.results.runs[task.results.included]
     networks, ranked = runs["run_id"].nunique(), kept["run_id"].nunique()
     text = f"{networks} networks" if ranked == networks else f"{ranked} of {networks} networks"
+    text = ", ".join(filter(None, (text, untrained(task.results))))
     return f"{text}, {len(kept)} checkpoints" if task.results.kind == "trajectory" else text
+
+
+def untrained(results: TaskResults) -> str:
+    """How many networks of a task could not be trained; empty where all were."""
+    return "" if results.untrained.empty else f"{len(results.untrained)} could not be trained"
 
 
 def constant(task: TaskRanking) -> list[str]:

@@ -89,11 +89,11 @@ class Cost:
 
     @property
     def made_on(self) -> str:
-        """Device, dtype, the version of torch and the commit, as far as they were noted."""
+        """Device, dtype, the version of torch, and where it was measured if elsewhere, as far as they were noted."""
         made = self.results.provenance
         torch = made["versions"].get("torch")
         parts = [made["device"], made.get("device_name"), made["dtype"], f"torch {torch}" if torch else None]
-        return ", ".join(str(part) for part in parts if part)
+        return ", ".join(str(part) for part in [*parts, elsewhere(self.results)] if part)
 
     @property
     def commit(self) -> str:
@@ -128,6 +128,12 @@ class Cost:
                     "publish the task again"
                 )
         return {str(name): float(seconds) for name, seconds in noted.items()}
+
+
+def elsewhere(results: TaskResults) -> str:
+    """The devices that probes and metrics were taken on, where these are not just those of training; or nothing."""
+    there = results.provenance.get("measured_on")
+    return f"measured on {there}" if there and there != results.provenance.get("device_name") else ""
 
 
 def _dearest(seconds: dict[str, float]) -> Spent:

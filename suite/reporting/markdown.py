@@ -24,9 +24,10 @@ from suite.reporting.board import (
     number,
     slug,
     span,
+    untrained,
 )
 from suite.reporting.claims import CLAIMS_FILE, claims_section
-from suite.reporting.cost import COSTS_FILE
+from suite.reporting.cost import COSTS_FILE, elsewhere
 from suite.reporting.details import power
 from suite.reporting.edge import edge_sentence
 from suite.reporting.markup import code, escaped, folded, table
@@ -195,10 +196,13 @@ def _counted(task: TaskRanking) -> str:
     diverged = int((results.runs["status"] == "diverged").sum())
     least = results.provenance["include"].get("train_accuracy", 0)
     rule = f"training accuracy ≥ {least:g}" if least else "all that did not diverge"
-    return (
-        f"{len(results.runs)} {what} of {results.runs['run_id'].nunique()} runs, {task.left_out} left out "
-        f"(rule: {rule}; {diverged} diverged), {drawn_from(task)}"
-    )
+    parts = [
+        f"{len(results.runs)} {what} of {results.runs['run_id'].nunique()} runs",
+        f"{task.left_out} left out (rule: {rule}; {diverged} diverged)",
+        untrained(results),
+        drawn_from(task),
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _metrics(board: Board) -> str:
@@ -218,13 +222,7 @@ def _reproduce(board: Board, origin: Origin, costs: str) -> str:
         made = task.results.provenance
         versions = made["versions"]
         packages = ", ".join(f"{name} {versions[name]}" for name in ("suite", "torch", "numpy") if name in versions)
-        rows.append(
-            [
-                code(task.results.name),
-                code(made["spec_hash"]),
-                escaped(f"{made['device']}, {made['dtype']}"),
-                escaped(packages),
-            ]
-        )
+        place = ", ".join(filter(None, (made["device"], made["dtype"], elsewhere(task.results))))
+        rows.append([code(task.results.name), code(made["spec_hash"]), escaped(place), escaped(packages)])
     how = f"{_HOW[origin]} [What it took, task by task]({costs})."
     return f"## How to reproduce it\n\n{how}\n\n" + table(["task", "spec hash", "made on", "with"], rows)

@@ -29,12 +29,13 @@ from suite.reporting.board import (
     size,
     slug,
     span,
+    untrained,
 )
 from suite.reporting.charts import specs
 from suite.reporting.charts.costs import CHOICES, cost_table
 from suite.reporting.charts.sheet import LEADING, Quantity, Sheet, columns, of_kind, plain, script, triangle, wide
 from suite.reporting.charts.theme import library, themes
-from suite.reporting.cost import Cost, duration
+from suite.reporting.cost import Cost, duration, elsewhere
 from suite.reporting.edge import edge_sentence
 from suite.reporting.metric_pages import Facts, all_facts, metric_file
 
@@ -80,6 +81,7 @@ def _templates() -> Environment:
     environment.filters |= {"metric_file": metric_file, "commands": commands}
     environment.globals |= {"span": span, "granulated": granulated, "ordered": ordered, "drawn_from": drawn_from}
     environment.globals |= {"between": between, "count": count, "chance": chance, "size": size, "of_kind": of_kind}
+    environment.globals |= {"untrained": untrained, "elsewhere": elsewhere}
     environment.globals |= {"constant_note": constant_note, "read_sign": read_sign, "grouped": grouped}
     environment.globals |= {"duration": duration}
     environment.globals |= {"leading": LEADING, "edge_sentence": edge_sentence, "wide": wide}

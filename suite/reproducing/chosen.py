@@ -75,7 +75,7 @@ def choose(plan: Plan, count: int, root: Path) -> Chosen:
             raise BadInput(f"{root / name}: run {run_id} is no cell of the task file: publish the task again")
         names[here[key]] = run_id
     used = tuple(s for s in plan.stacks if not names.keys().isdisjoint(s.run_ids(plan.environment)))
-    return Chosen(published, Part(plan.task, used, plan.place, frozenset(names)), names)
+    return Chosen(published, Part(plan.task, used, plan.place, chosen=frozenset(names)), names)
 
 
 def spread_evenly(runs: list[str], count: int) -> list[str]:

@@ -40,6 +40,10 @@ class Limits(Strict):
     )
 
 
+MOST_TIMEOUTS = 3
+"""A metric that takes too long on so many values of a task is not tried on the task's other values."""
+
+
 class TaskSpec(Strict):
     """One YAML file. `grid` maps dotted paths of scalar fields to the values they take; cells are their product."""
 

@@ -7,13 +7,14 @@ runs are recorded at once or not at all. A file that was let go on purpose (`sui
 
 from suite.store.database import SCHEMA_VERSION, Store, made_of
 from suite.store.files import DamagedStore, explained, read_checked, write_atomically
-from suite.store.records import StoredCheckpoint, StoredProbe, StoredRun, StoredValue
+from suite.store.records import StoredCheckpoint, StoredFailure, StoredProbe, StoredRun, StoredValue
 
 __all__ = [
     "SCHEMA_VERSION",
     "DamagedStore",
     "Store",
     "StoredCheckpoint",
+    "StoredFailure",
     "StoredProbe",
     "StoredRun",
     "StoredValue",

@@ -14,14 +14,16 @@ from typing import Any, Self
 
 from suite.errors import StoreError
 from suite.store.files import BROKEN, UNFINISHED, DamagedStore, explained, write_atomically
-from suite.store.records import StoredCheckpoint, StoredProbe, StoredRun, StoredValue
+from suite.store.records import StoredCheckpoint, StoredFailure, StoredProbe, StoredRun, StoredValue
 
-SCHEMA_VERSION = 4
-_ADDED_TO = (0, 2, 3)
-"""Versions (0: an empty store) from which a store becomes one of this version by the tables it has not."""
+SCHEMA_VERSION = 5
+_ADDED_TO = (0, 2, 3, 4)
+"""Versions (0: an empty store) from which a store becomes one of this version by the tables and columns it has not."""
+_ADDED_COLUMNS = (("probes", "device"), ("metric_values", "device"))
+"""Text columns that were added to tables, the last of theirs: NULL in older rows."""
 
 # let_go: checksums of files that are gone on purpose; awaited: runs whose rows were removed so that they are trained
-# again, and what they were made of
+# again, and what they were made of; untrained: stacks whose last training came to nothing
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stacks (key TEXT PRIMARY KEY, seconds REAL NOT NULL, provenance TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS runs (
@@ -35,13 +37,16 @@ CREATE TABLE IF NOT EXISTS sharpness (
     run_id TEXT NOT NULL REFERENCES runs(run_id), step INTEGER NOT NULL, value REAL, PRIMARY KEY (run_id, step));
 CREATE TABLE IF NOT EXISTS probes (
     key TEXT PRIMARY KEY, name TEXT NOT NULL, run_id TEXT NOT NULL, step INTEGER NOT NULL, tensors TEXT,
-    status TEXT NOT NULL, reason TEXT NOT NULL, seconds REAL NOT NULL);
+    status TEXT NOT NULL, reason TEXT NOT NULL, seconds REAL NOT NULL, device TEXT);
 CREATE TABLE IF NOT EXISTS metric_values (
     key TEXT NOT NULL, component TEXT NOT NULL, run_id TEXT NOT NULL, step INTEGER NOT NULL, metric TEXT NOT NULL,
     version INTEGER NOT NULL, source TEXT NOT NULL, value REAL, standard_error REAL, status TEXT NOT NULL,
-    reason TEXT NOT NULL, seconds REAL NOT NULL, memory INTEGER, versions TEXT NOT NULL, PRIMARY KEY (key, component));
+    reason TEXT NOT NULL, seconds REAL NOT NULL, memory INTEGER, versions TEXT NOT NULL, device TEXT,
+    PRIMARY KEY (key, component));
 CREATE TABLE IF NOT EXISTS let_go (checksum TEXT PRIMARY KEY, kind TEXT NOT NULL, bytes INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS awaited (run_id TEXT PRIMARY KEY, tensors TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS untrained (
+    key TEXT PRIMARY KEY, status TEXT NOT NULL, reason TEXT NOT NULL, seconds REAL NOT NULL);
 """
 
 
@@ -119,6 +124,7 @@ class Store:
             kept = [(run, *self._kept(run)) for run in runs]
             with self._transaction() as db:
                 db.execute("INSERT OR REPLACE INTO stacks VALUES (?, ?, ?)", (key, seconds, json.dumps(provenance)))
+                db.execute("DELETE FROM untrained WHERE key = ?", (key,))
                 for run, tensors, points in kept:
                     self._replace(db, run.run_id, made_of(tensors, [(p[1], p[2], p[7]) for p in points]))
                     row = (run.run_id, key, run.status, run.parameters, *tensors)
@@ -127,6 +133,16 @@ class Store:
                     watched = [(run.run_id, step, value) for step, value in run.sharpness]
                     db.executemany("INSERT INTO sharpness VALUES (?, ?, ?)", watched)
                     _take_back(db, [*tensors, *(s for p in points for s in (p[2], p[7]))])
+
+    def record_failure(self, failure: StoredFailure) -> None:
+        """Record that a stack could not be trained, until it is."""
+        row = (failure.key, failure.status, failure.reason, failure.seconds)
+        with explained(self.home), self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO untrained VALUES (?, ?, ?, ?)", row)
+
+    def failures(self) -> dict[str, StoredFailure]:
+        """The stacks that could not be trained when they were last tried, by key."""
+        return {row[0]: StoredFailure(*row) for row in self._rows("SELECT * FROM untrained")}
 
     def tensors_of(self, run_id: str) -> str | None:
         """What a run is made of, in one word (`made_of`): as recorded, or as it was when its rows were removed."""
@@ -169,9 +185,9 @@ class Store:
             rows = []
             for p in probes:
                 tensors = self.keep(p.tensors) if p.tensors else None
-                rows.append((p.key, p.name, p.run_id, p.step, tensors, p.status, p.reason, p.seconds))
+                rows.append((p.key, p.name, p.run_id, p.step, tensors, p.status, p.reason, p.seconds, p.device))
             with self._transaction() as db:
-                db.executemany("INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                db.executemany("INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
                 _take_back(db, [row[4] for row in rows])
 
     def values(self, key: str) -> tuple[StoredValue, ...]:
@@ -183,12 +199,12 @@ class Store:
         """Record values in one transaction; what an earlier attempt left under the same keys goes."""
         rows = [
             (v.key, v.component, v.run_id, v.step, v.metric, v.version, v.source, v.value, v.standard_error, v.status,
-             v.reason, v.seconds, v.memory, v.versions)
+             v.reason, v.seconds, v.memory, v.versions, v.device)
             for v in values
         ]  # fmt: skip
         with explained(self.home), self._transaction() as db:
             db.executemany("DELETE FROM metric_values WHERE key = ?", [(key,) for key in {row[0] for row in rows}])
-            places = ", ".join("?" * 14)
+            places = ", ".join("?" * 15)
             db.executemany(f"INSERT INTO metric_values VALUES ({places})", rows)  # noqa: S608 - question marks alone
 
     def provenance(self, stack: str) -> tuple[float, dict[str, Any]]:
@@ -248,14 +264,29 @@ class Store:
             left.unlink()
 
     def _check_schema(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        version = self._version()
         if version not in (*_ADDED_TO, SCHEMA_VERSION):
             raise StoreError(
                 f"{self.home / 'store.db'} has schema {version}, this suite reads {SCHEMA_VERSION}: "
                 "move the folder away or set SUITE_HOME to another one"
             )
         if version != SCHEMA_VERSION:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            self._add_what_is_new()
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _add_what_is_new(self) -> None:
+        """In one transaction, unless another process was quicker: tables and columns, then the version."""
+        with self._transaction() as db:
+            if self._version() == SCHEMA_VERSION:
+                return
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            for table, column in _ADDED_COLUMNS:
+                if column not in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}:
+                    db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with explained(self.home):

@@ -1,4 +1,4 @@
-"""What is recorded: runs with their checkpoints, probes, values."""
+"""What is recorded: runs with their checkpoints, stacks that could not be trained, probes, values."""
 
 from __future__ import annotations
 
@@ -41,8 +41,21 @@ class StoredRun:
 
 
 @dataclass(frozen=True)
+class StoredFailure:
+    """A stack that could not be trained when it was last tried: failed/timeout/died with a reason, and what it took."""
+
+    key: str
+    status: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class StoredProbe:
-    """A probe of a checkpoint: `status` ok with `tensors`, or failed/timeout/died with a reason."""
+    """A probe of a checkpoint: `status` ok with `tensors`, or failed/timeout/died with a reason.
+
+    `device` is the name of the one that it was taken on; None where nobody noted it.
+    """
 
     key: str
     name: str
@@ -52,6 +65,7 @@ class StoredProbe:
     status: str
     reason: str
     seconds: float
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,7 @@ class StoredValue:
         seconds: what it took.
         memory: bytes it took at most beyond what was there at its start, or None where that cannot be told.
         versions: of the packages that computed it, as JSON.
+        device: the name of the one that it was measured on; None where nobody noted it.
     """
 
     key: str
@@ -79,3 +94,4 @@ class StoredValue:
     seconds: float
     memory: int | None
     versions: str
+    device: str | None = None

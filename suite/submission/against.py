@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,12 @@ def against_published(metric: Metric, recomputed: list[TaskResults], published: 
     return findings
 
 
+def _without(results: TaskResults, runs: Collection[str]) -> TaskResults:
+    """Results without those of some runs: here of networks that whoever published the task could not train."""
+    tables = {name: getattr(results, name) for name in ("runs", "values")}
+    return replace(results, **{name: table[~table["run_id"].isin(runs)] for name, table in tables.items()})
+
+
 def _entry(folder: Path, name: str) -> dict[str, Any]:
     """The metric's entry of a published `metrics.json`, as it stands there; empty if there is none."""
     entries = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -62,9 +70,12 @@ def _on_task(what: str, metric: Metric, mine: TaskResults, theirs: TaskResults, 
     if other := sorted(word for word in words if meant.get(word) != entry.get(word)):
         why = "they are of other code than this; " if "fingerprint" in other else ""
         return Finding(what, "wrong", f"{why}metrics.json has another {', '.join(other)}; {again} new ones")
+    mine = _without(mine, theirs.untrained["run_id"])
     pairs = same_networks(mine.runs[["run_id", "step", "train_loss", "test_loss"]], theirs.runs)
     if len(pairs) != len(theirs.runs) or len(pairs) != len(mine.runs):
         said = f"{len(pairs)} of {len(theirs.runs)} published networks are of this task, device and dtype"
+        if lost := set(mine.untrained["run_id"]) & set(theirs.runs["run_id"]):
+            said += f"; {len(lost)} could not be trained here, `suite run` tries them again"
         return Finding(what, "wrong", said)
     compared = [compare(name, mine, theirs) for name in there]
     said = "; ".join(c.said(name if len(there) > 1 else "") for name, c in zip(there, compared, strict=True))

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from suite.errors import BadInput
+from suite.measuring.costs import Costs, metric_costs
 from suite.measuring.measure import Plan
 from suite.metrics import Metric
 from suite.publishing import (
@@ -18,7 +19,6 @@ from suite.publishing import (
     VALUE_COLUMNS,
     described,
     measured_values,
-    metric_costs,
     recorded,
     value_rows,
     write_csv,
@@ -55,10 +55,12 @@ def publish_metrics(plans: Sequence[Plan], store: Store, metrics: Mapping[str, M
             read = ", ".join(one.probes)
             raise BadInput(f"{name}: no value on {', '.join(p.task.name for p in plans)}: none asks for {read}")
     written = []
-    for p in plans:
+    for p, results in zip(plans, published, strict=True):
         rows = {name: found[p.task.name, name] for name in metrics if found[p.task.name, name]}
         with explained(root / p.task.name, UNWRITABLE):
-            written += _write(root / p.task.name, rows, metrics, metric_costs(measured_values(p, store, metrics)))
+            usual = results.provenance.get("measured_on") or results.provenance.get("device_name")
+            costs = metric_costs(measured_values(p, store, metrics), usual)
+            written += _write(root / p.task.name, rows, metrics, costs)
     return written
 
 
@@ -79,6 +81,7 @@ def _check_same_runs(p: Plan, store: Store, results: TaskResults, root: Path) ->
     mine = {row[:2] for row in rows}
     theirs = set(zip(results.runs["run_id"], (int(step) for step in results.runs["step"]), strict=True))
     folder = root / p.task.name
+    _check_untrained(p, results, folder)
     if mine != theirs:
         raise BadInput(
             f"{folder}: {len(theirs - mine)} of {len(theirs)} published checkpoints are not those of this task file on "
@@ -98,9 +101,24 @@ def _check_same_runs(p: Plan, store: Store, results: TaskResults, root: Path) ->
         )
 
 
-def _write(
-    folder: Path, rows: dict[str, _Rows], metrics: Mapping[str, Metric], costs: dict[str, dict[str, float | None]]
-) -> list[Path]:
+def _check_untrained(p: Plan, results: TaskResults, folder: Path) -> None:
+    """Every network that is published is trained here, and no more than those.
+
+    Raises:
+        BadInput: that is not so: of either there would be values too many, or too few.
+    """
+    if lost := {lost.run_id for lost in p.untrained} & set(results.runs["run_id"]):
+        raise BadInput(
+            f"{folder}: {len(lost)} published networks could not be trained here: `suite run` tries them again"
+        )
+    if found := {run_id for _, run_id in p.runs()} & set(results.untrained["run_id"]):
+        raise BadInput(
+            f"{folder}: {len(found)} networks that are trained here are published as untrained: "
+            "publish the whole task again"
+        )
+
+
+def _write(folder: Path, rows: dict[str, _Rows], metrics: Mapping[str, Metric], costs: Costs) -> list[Path]:
     """Each file whole or not at all; values first: a file of values that nothing names does no harm."""
     entries = {entry["name"]: entry for entry in _json(folder / "metrics.json")}
     entries |= {name: described(metrics[name]) for name in rows}

@@ -93,7 +93,7 @@ def test_a_checkpoint_knows_what_it_was_trained_on(made: Made, tmp_path: Path) -
         store.record_stack(stack.key(environment), runs, 1.0, {})
         ((point,), *_) = laboratory._points(plan(task, made.place))
         assert point.data is None
-        part = Part(task, (stack,), made.place, frozenset({runs[1].run_id}))
+        part = Part(task, (stack,), made.place, chosen=frozenset({runs[1].run_id}))
         assert [point.run_id for points in laboratory._points(part) for point in points] == [runs[1].run_id]
         store._db.execute("DELETE FROM stacks")
         with pytest.raises(StoreError, match="says not when and on what it was trained: `suite verify --repair`"):

@@ -8,8 +8,9 @@ import pytest
 
 from suite.executors import Job, Outcome
 from suite.measuring.jobs import Point, Wanted
-from suite.measuring.rounds import MOST_TIMEOUTS, Rounds
+from suite.measuring.rounds import Rounds
 from suite.metrics import find_metrics
+from suite.spec.task import MOST_TIMEOUTS
 from suite.store import StoredValue
 
 METRICS = find_metrics()

@@ -30,6 +30,8 @@ def test_what_the_suite_makes_is_taken() -> None:
     for rows in (GOOD, LOST, [GOOD[0], LOST[1]], [replace(LOST[0], status="undefined"), GOOD[1]]):
         assert rows_of(WANTED, METRICS, sent(*rows)) == rows
     assert rows_of(WANTED, METRICS, json.loads(json.dumps(sent(*GOOD)))) == GOOD
+    named = [replace(GOOD[0], device="GPU one"), GOOD[1]]
+    assert rows_of(WANTED, METRICS, sent(*named)) == named
     parts = [replace(GOOD[0], component=c) for c in ("a", "b")]
     assert rows_of(WANTED, METRICS, sent(*parts, GOOD[1])) == [*parts, GOOD[1]]
 
@@ -44,6 +46,7 @@ def test_what_the_suite_makes_is_taken() -> None:
         {"status": None}, {"reason": None}, {"reason": "x" * 10**5}, {"seconds": -1.0}, {"seconds": None},
         {"seconds": float("inf")}, {"memory": -1}, {"memory": 2**70}, {"memory": 1.5}, {"versions": None},
         {"component": None}, {"component": 3}, {"status": "failed", "reason": "x"},
+        {"device": 3}, {"device": 0}, {"device": "a\x1b]0;b"}, {"device": "x" * 10**5},
         {"component": "\udc80"}, {"component": "a\x1b]0;b\x07"}, {"component": "a\nb"},
     ],
     ids=str,

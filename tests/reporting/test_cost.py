@@ -16,6 +16,7 @@ from suite.metrics.registry import COSTS
 from suite.reporting.board import PUBLISHED, read_board
 from suite.reporting.build import Place, build
 from suite.reporting.cost import CLASSES, Cost, costs_table, duration
+from suite.reporting.markdown import markdown
 from suite.reporting.site import site
 from suite.reporting.task_tables import task_page
 from tests.ranking.made_up import made_up
@@ -144,6 +145,24 @@ def test_the_command_makes_the_same_results_again(results: Path) -> None:
 def test_commits_are_short_and_what_was_not_committed_is_said(results: Path) -> None:
     assert _cost(results, {"commit": f"{COMMIT}, {COMMIT[::-1]}"}).commit == "0123456789ab, 76543210fedc"
     assert _cost(results, {"dirty": True}).commit == "0123456789ab and changes that were not committed"
+
+
+def test_where_it_was_measured_is_said_if_that_is_elsewhere(results: Path) -> None:
+    assert "measured" not in _cost(results, {"measured_on": "Xeon <b>"}).made_on
+    assert "measured" not in _cost(results, {}).made_on
+    assert _cost(results, {"measured_on": "GPU one, Xeon <b>"}).made_on.endswith(", measured on GPU one, Xeon <b>")
+
+
+def test_the_leaderboard_and_the_site_say_it_too(tmp_path: Path) -> None:
+    made_up(tmp_path / "results")
+    _noted(tmp_path / "results", "a/grid", NOTED | {"measured_on": "GPU one"})
+    board = read_board(tmp_path / "results")
+    made = [row for row in markdown(board).splitlines() if row.endswith("| suite 0, torch 2, numpy 2 |")]
+    lines = {row.split("`")[1]: row for row in made}
+    assert "| cpu, float32, measured on GPU one |" in lines["a/grid"]
+    assert "| cpu, float32 |" in lines["b/trajectory"]
+    page = site(board, PUBLISHED)["index.html"].decode()
+    assert '<td class="left">cpu, Xeon &lt;b&gt;, measured on GPU one</td>' in page
 
 
 @pytest.mark.parametrize("seconds", ["3", None, -1.0, float("nan"), float("inf"), True])
