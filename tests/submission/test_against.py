@@ -97,6 +97,34 @@ def test_the_same_values_are_good(both: Path) -> None:
     assert finding.said.endswith(f"same networks within 1% + {0.001 * spread:.1e}")
 
 
+def _lose(root: Path, runs: list[str]) -> None:
+    """Results in which these networks could not be trained."""
+    folder = root / "a/grid"
+    for file in [folder / "runs.csv", *(folder / "values").iterdir()]:
+        table = pd.read_csv(file)
+        table[~table["run_id"].isin(runs)].to_csv(file, index=False)
+    rows = [f"{run},0.1,8,0,died,exit code -9" for run in runs]
+    (folder / "untrained.csv").write_text("\n".join(["run_id,eta,b,seed,status,reason", *rows, ""]))
+
+
+def test_networks_that_could_not_be_trained_when_published_are_not_compared(both: Path) -> None:
+    _lose(both / "published", ["r0", "r1"])
+    finding = _judged(both)
+    assert (finding.state, finding.said.startswith("22 of 22 ") or finding.said.startswith("88 of 88 ")) == (
+        "good",
+        True,
+    )
+
+
+def test_networks_that_cannot_be_trained_here_leave_published_values_without_a_witness(both: Path) -> None:
+    published = len(pd.read_csv(both / "published/a/grid/runs.csv"))
+    _lose(both / "mine", ["r0", "r1"])
+    finding = _judged(both)
+    assert finding.state == "wrong"
+    assert finding.said.startswith(f"{published * 22 // 24} of {published} published networks are of this task")
+    assert finding.said.endswith("; 2 could not be trained here, `suite run` tries them again")
+
+
 @pytest.mark.parametrize(("factor", "state"), [(1.005, "good"), (1.05, "wrong"), (-1.0, "wrong"), (3.0, "wrong")])
 def test_values_of_the_same_networks_agree_within_a_hundredth(both: Path, factor: float, state: str) -> None:
     _change(both / "published", factor=factor)
