@@ -90,7 +90,6 @@ UNPICKLING = {
     "executors/wire.py": "results of its own workers in which no stranger's code ran",
     "executors/worker.py": "jobs of the driver's own",
     "executors/parcel.py": "jobs of the driver's own, on another machine",
-    "executors/slurm.py": "jobs and results of its own",
     "submission/trials.py": "records of the workers that train, which run no metrics",
 }
 """Where something is unpickled, and whose it is."""

@@ -51,7 +51,9 @@ def _svg(figure: Figure) -> bytes:
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
+    # a constrained layout has put all within the figure: to look for its edges would be to draw it once more
+    edges = "tight" if figure.get_layout_engine() is None else None
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches=edges)
     plt.close(figure)
     return buffer.getvalue()
 
@@ -151,9 +153,12 @@ def _cloud(
     included: np.ndarray[Any, Any],
 ) -> None:
     x, y = frame[metric].to_numpy(float), frame[target].to_numpy(float)
-    for i in np.flatnonzero(np.isfinite(x) & np.isfinite(y)):
-        face = colours[i] if included[i] else "none"
-        axes.plot(x[i], y[i], markers[i], color=colours[i], mfc=face, ms=4.5, mew=0.8, alpha=0.9)
+    drawn, edges = np.isfinite(x) & np.isfinite(y), colours * (1, 1, 1, 0.9)
+    faces = np.where(included[:, None], edges, 0.0)  # left out: empty
+    for marker in dict.fromkeys(markers):
+        at = np.flatnonzero(drawn & (np.array(markers) == marker))
+        edge = cast(Any, edges[at])  # matplotlib's types have no arrays of colours
+        axes.scatter(x[at], y[at], 4.5**2, faces[at], marker=marker, linewidths=0.8, edgecolors=edge)
     shown = x[np.isfinite(x) & included]
     if len(shown) and shown.min() > 0 and shown.max() > 30 * shown.min():
         axes.set_xscale("log")

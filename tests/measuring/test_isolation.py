@@ -61,7 +61,7 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1])),
     ),
     "output": (lambda: (sys.stdout, sys.stderr), lambda: setattr(sys, "stdout", None)),
-    "closed output": (lambda: (id(sys.stdout), sys.stdout.closed), lambda: sys.stdout.close()),
+    "closed output": (lambda: (id(sys.stdout), sys.stdout.closed), lambda: sys.stdout.close()),  # noqa: PLW0108 - that of then
     "closed descriptor": (lambda: Path("/dev/fd/1").exists(), lambda: os.close(1)),
     "torch's generator": (lambda: torch.get_rng_state().tolist(), lambda: torch.rand(3)),
     "numpy's generator": (lambda: list(np.random.get_state()[1]), lambda: np.random.seed(1)),  # type: ignore[union-attr]
