@@ -24,7 +24,7 @@ NETWORKS = {
     "mlp with biases": ({"kind": "digits"}, {"kind": "mlp", "widths": [7, 6], "activation": "relu", "bias": True}),
     "transformer": (
         {"kind": "modular", "modulus": 11, "operation": "add", "encoding": "tokens", "train_fraction": 0.6},
-        {"kind": "transformer", "layers": 1, "width": 16, "heads": 2},
+        {"kind": "transformer", "layers": 1, "width": 8, "heads": 2},
     ),
 }
 PROBES = {

@@ -41,6 +41,7 @@ def said(text: str | bytes) -> str:
     return "\n".join(problem.text("x.yaml") for problem in problems)
 
 
+@pytest.mark.slow  # `suite leaderboard --check` reads them too, in `.ci/run`
 def test_the_published_claims_load_and_are_unique() -> None:
     claims = arguments.claims(ROOT / "reports/claims.yaml", read_results(ROOT / "reports/results"))
     ids = [claim.id for claim in claims]

@@ -27,7 +27,7 @@ from tests.training.test_stacked import CPU, task, train
 MLP = {"kind": "mlp", "widths": [8], "activation": "gelu"}
 TRANSFORMER: dict[str, object] = {
     "data": {"kind": "modular", "modulus": 7, "operation": "add", "encoding": "tokens", "train_fraction": 0.8},
-    "model": {"kind": "transformer", "layers": 1, "width": 8, "heads": 2},
+    "model": {"kind": "transformer", "layers": 1, "width": 4, "heads": 2},
 }
 
 
