@@ -18,13 +18,14 @@ from suite.estimating.estimate import affordable, known_metrics, measures
 from suite.estimating.needs import needed, slowest
 from suite.executors import Executor, Needs
 from suite.executors.engine import HERE, Engine
+from suite.measuring.devices import resolve_device, workers_here
 from suite.measuring.measure import Laboratory, Plan, as_trained, plan
 from suite.measuring.place import WORKER_MODULES, WORKER_VARIABLES, Place
 from suite.measuring.saved import Budget, SpectrumReport, from_python, from_task, measure_saved
 from suite.metrics import Metric, find_metrics
 from suite.metrics.registry import COSTS
 from suite.progress import STATUS, Board
-from suite.publishing import check_names, definition, failures, make_ready, untrained, write_results
+from suite.publishing import check_names, check_none_is_lost, definition, failures, make_ready, untrained, write_results
 from suite.ranking.tables import read_results
 from suite.reporting.catalogue import Entry, catalogue
 from suite.reporting.local import report
@@ -117,13 +118,10 @@ def run(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
     """
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
         _train(laboratory, plans, options)
-        found = _as_trained(plans, laboratory.store)
-        trained = [p for p in found if p.stacks]
-        _measure(laboratory, trained, metrics, options)
-        lost = _write(laboratory.store, trained, metrics, options.results)
+        found, lost = _measured(laboratory, plans, metrics, options)
         laboratory.board.hide()
-        report(options.reports, console, options.quiet, [p.task.name for p in trained])  # `suite status`: not done yet
-    return _but_for(found, lost)
+        report(options.reports, console, options.quiet, [p.task.name for p in found if p.stacks])
+        return _but_for(found, lost)  # by now `suite status` says that the run goes on
 
 
 def train(tasks: Sequence[Path], options: Options, console: Console) -> None:
@@ -134,7 +132,7 @@ def train(tasks: Sequence[Path], options: Options, console: Console) -> None:
     """
     with _laboratory(tasks, options, console) as (laboratory, plans, _):
         _train(laboratory, plans, options)
-        _but_for(_as_trained(plans, laboratory.store))
+        _but_for([as_trained(p, laboratory.store) for p in plans])
 
 
 def measure(tasks: Sequence[Path], options: Options, console: Console) -> list[str]:
@@ -144,11 +142,7 @@ def measure(tasks: Sequence[Path], options: Options, console: Console) -> list[s
         Untrained: there are networks that could not be trained; the others are measured first.
     """
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
-        found = _as_trained(plans, laboratory.store)
-        trained = [p for p in found if p.stacks]
-        _measure(laboratory, trained, metrics, options)
-        lost = _write(laboratory.store, trained, metrics, options.results)
-    return _but_for(found, lost)
+        return _but_for(*_measured(laboratory, plans, metrics, options))
 
 
 def reproduce(tasks: Sequence[Path], count: int, options: Options, results: Path, console: Console) -> list[Judgement]:
@@ -178,13 +172,27 @@ def _judged(laboratory: Laboratory, chosen: Chosen, metrics: dict[str, Metric], 
     return judge(chosen.published, named_as_published(here, chosen.names))
 
 
-def publish(tasks: Sequence[Path], options: Options, results: Path) -> list[Path]:
-    """Write the results of finished tasks from the local store into `results` (`reports/results`)."""
+def publish(tasks: Sequence[Path], options: Options, results: Path) -> tuple[list[Path], list[str]]:
+    """Write the results of finished tasks from the local store into `results` (`reports/results`).
+
+    Returns:
+        The folders, and which networks are missing in them, because they could not be trained.
+
+    Raises:
+        BadInput: something is not measured yet; networks are missing that are published.
+    """
     metrics = affordable(find_metrics(options.metric_files), options.cost)
     plans = _plans(tasks, options)
     check_names(plans, results)
     with Store(options.home) as store:
-        return [write_results(as_trained(p, store), store, metrics, results) for p in plans]
+        found = [as_trained(p, store) for p in plans]
+        for p in found:
+            if p.untrained and ((folder := results / p.task.name) / "provenance.json").is_file():
+                (there,) = read_results(results, [p.task.name])
+                check_none_is_lost(p, there.runs["run_id"], folder)
+        return [write_results(p, store, metrics, results) for p in found], [
+            line for p in found for line in untrained(p)
+        ]
 
 
 def publish_metrics(tasks: Sequence[Path], words: Sequence[str], options: Options, results: Path) -> list[Path]:
@@ -213,14 +221,16 @@ def check(tasks: Sequence[Path], words: Sequence[str], options: Options, terms: 
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
         reports = first_reports(subject, options.metric_limit)
         _train(laboratory, plans, options)
-        found = _as_trained(plans, laboratory.store)
-        trained = [p for p in found if p.stacks]
-        _measure(laboratory, trained, metrics, options)
-        _write(laboratory.store, trained, metrics, options.results)
-        add_values(reports, subject, trained, laboratory.store, options.results, terms)
-    good = print_reports(console, reports)
-    _but_for(found)
-    return good
+        found: list[Plan] = []
+        try:
+            found, _ = _measured(laboratory, plans, metrics, options)
+            trained = [p for p in found if p.stacks]
+            add_values(reports, subject, trained, laboratory.store, options.results, terms)
+        finally:
+            laboratory.board.hide()
+            good = print_reports(console, reports)
+        _but_for(found)
+        return good
 
 
 def spectrum(
@@ -284,43 +294,6 @@ def _checkpoint(checkpoint: str, path: Path | None, options: Options) -> tuple[P
         return store.path(str(stored.checkpoints[-1].weights)), runs[0][0].task
 
 
-def resolve_device(device: str) -> str:
-    """`auto` is CUDA where there is one; anything else must exist.
-
-    Raises:
-        BadInput: there is no such device here.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if kind == "cuda" and (number.isdigit() or not number):
-        if torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count():
-            return f"cuda:{number or 0}"
-        count = torch.cuda.device_count()
-        raise BadInput(f"--device {device}: no such CUDA device here ({count} found); use cpu or auto")
-    if device != "cpu":
-        raise BadInput(f"--device {device}: use auto, cpu, cuda or cuda:N")
-    return device
-
-
-def workers_here(device: str) -> tuple[int, tuple[str, ...]]:
-    """How many workers this machine has by itself, and the GPUs that they are dealt out to.
-
-    One a core; on CUDA one for each GPU, or one where a GPU is named (which then is the only one, its number kept).
-    """
-    import torch
-
-    if resolve_device(device) == "cpu":
-        return os.cpu_count() or 1, ()
-    if ":" in device or torch.cuda.device_count() == 1:
-        return 1, ()
-    said = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    seats = tuple(said) if said != [""] else tuple(str(number) for number in range(torch.cuda.device_count()))
-    return len(seats), seats
-
-
 def metrics_page() -> str:
     """The catalogue of this package's metrics, as Markdown."""
     own = [metric for metric in find_metrics().values() if metric.origin is None]
@@ -361,16 +334,21 @@ def _train(laboratory: Laboratory, plans: Sequence[Plan], options: Options) -> N
         laboratory.train(plans, workers)
 
 
-def _as_trained(plans: Sequence[Plan], store: Store) -> list[Plan]:
-    """The plans of what there is.
+def _measured(
+    laboratory: Laboratory, plans: Sequence[Plan], metrics: dict[str, Metric], options: Options
+) -> tuple[list[Plan], list[str]]:
+    """Measure what is trained, and write its results: the plans of what there is, and what could not be measured.
 
     Raises:
         Untrained: there is nothing.
     """
-    found = [as_trained(p, store) for p in plans]
-    if not any(p.stacks for p in found):
+    found = [as_trained(p, laboratory.store) for p in plans]
+    if not (trained := [p for p in found if p.stacks]):
         _but_for(found)
-    return found
+    _measure(laboratory, trained, metrics, options)
+    for p in trained:
+        write_results(p, laboratory.store, metrics, options.results)
+    return found, [line for p in trained for line in failures(p, laboratory.store, metrics)]
 
 
 def _but_for(plans: Sequence[Plan], lost: Sequence[str] = ()) -> list[str]:
@@ -388,9 +366,3 @@ def _measure(laboratory: Laboratory, plans: Sequence[Plan], metrics: dict[str, M
     with options.workers_for(plans, training=False) as workers:
         laboratory.probe(plans, metrics, workers)
         laboratory.measure(plans, metrics, workers)
-
-
-def _write(store: Store, plans: Sequence[Plan], metrics: dict[str, Metric], root: Path) -> list[str]:
-    for p in plans:
-        write_results(p, store, metrics, root)
-    return [line for p in plans for line in failures(p, store, metrics)]

@@ -130,13 +130,27 @@ def failures(plan: Plan, store: Store, metrics: dict[str, Metric]) -> list[str]:
 
 def untrained(plan: Plan) -> list[str]:
     """Which networks of a plan of what there is could not be trained, a line for each reason."""
-    counts = Counter((lost.status, lost.reason) for lost in plan.untrained)
     networks = sum(len(stack.cells) for stack in plan.stacks) + len(plan.untrained)
     return [
-        f"{plan.task.name}: {count} of {networks} networks could not be trained: {status}: {reason}; "
-        "`suite run` tries them again"
-        for (status, reason), count in counts.items()
+        f"{plan.task.name}: {count} of {networks} networks {what}: {status}: {reason}; `suite run` tries them again"
+        for runs, what in (
+            (plan.untrained, "could not be trained"),
+            (plan.unmended, "lack files, and could not be trained again"),
+        )
+        for (status, reason), count in Counter((lost.status, lost.reason) for lost in runs).items()
     ]
+
+
+def check_none_is_lost(plan: Plan, published: Iterable[str], folder: Path) -> None:
+    """No published run may be one that could not be trained here.
+
+    Raises:
+        BadInput: some are; to publish the others would take them away.
+    """
+    if lost := {lost.run_id for lost in plan.untrained} & set(published):
+        raise BadInput(
+            f"{folder}: {len(lost)} published networks could not be trained here: `suite run` tries them again"
+        )
 
 
 def _run_header(plan: Plan) -> Iterator[str]:

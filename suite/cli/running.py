@@ -138,11 +138,13 @@ def publish(
 
     options = arguments.options(device, dtype, None, None, yes, False, cost=cost)
     if metric:
-        written = pipeline.publish_metrics(arguments.paths(tasks), metric, options, results)
+        written, missing = pipeline.publish_metrics(arguments.paths(tasks), metric, options, results), list[str]()
     else:
-        written = pipeline.publish(arguments.paths(tasks), options, results)
+        written, missing = pipeline.publish(arguments.paths(tasks), options, results)
     for path in written:
         print(path)
+    for line in missing:
+        typer.echo(line, err=True)
 
 
 @app.command()

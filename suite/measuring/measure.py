@@ -29,6 +29,9 @@ _GRACE = 60.0
 _RETRIES = 2
 """How often a stack or a probe is begun again whose worker died: killed for its memory, or its machine was lost."""
 
+_OFF_BY = 3.0
+"""An estimate of what a value takes may be too low by this (docs/cost.md: tasks took up to 2.7 times as long)."""
+
 _SETTLED = ("ok", "undefined")
 """What a metric says will be the same whenever it is asked; anything else is tried again."""
 
@@ -47,13 +50,15 @@ class LostRun:
 class Plan:
     """A task, its stacks and the place where they are trained and measured.
 
-    `untrained` are the runs of further stacks, which could not be trained (`as_trained`).
+    What `as_trained` knows besides: `untrained` are the runs of further stacks, which could not be trained; `unmended`
+    those of its stacks that are on record, and of which files are missing that could not be made again.
     """
 
     task: TaskSpec
     stacks: tuple[Stack, ...]
     place: Place
     untrained: tuple[LostRun, ...] = ()
+    unmended: tuple[LostRun, ...] = ()
 
     @property
     def environment(self) -> Environment:
@@ -66,6 +71,17 @@ class Plan:
             yield from zip(stack.cells, stack.run_ids(self.environment), strict=True)
 
 
+@dataclass(frozen=True)
+class Part(Plan):
+    """Whole stacks, which are trained, and some of their runs (by id), which alone are measured."""
+
+    chosen: frozenset[str] = frozenset()
+
+    def runs(self) -> Iterator[tuple[Cell, str]]:
+        """The chosen cells, each with its run id."""
+        return ((cell, run_id) for cell, run_id in super().runs() if run_id in self.chosen)
+
+
 def plan(task: TaskSpec, place: Place) -> Plan:
     """The work that a task asks for."""
     return Plan(task, stacks(task), place)
@@ -74,17 +90,25 @@ def plan(task: TaskSpec, place: Place) -> Plan:
 def as_trained(p: Plan, store: Store) -> Plan:
     """The plan of what there is: stacks that are missing, and of which the store says why, are its `untrained` runs.
 
-    A stack that is missing without a reason stays: it was never tried, and whoever asks for its runs is told so.
+    A stack that is missing without a reason stays: it was never tried, and whoever asks for its runs is told so. So
+    does one whose runs are on record and lack files alone: what was measured of them stands.
     """
-    failures, kept, lost = store.failures(), list[Stack](), list[LostRun]()
+    failures, kept, lost, unmended = store.failures(), list[Stack](), list[LostRun](), list[LostRun]()
     for stack in p.stacks if failures else ():
         why = failures.get(key := stack.key(p.environment))
         if why is None or store.stack(key) is not None:
             kept.append(stack)
             continue
         ids = stack.run_ids(p.environment)
-        lost += [LostRun(cell, run, why.status, why.reason) for cell, run in zip(stack.cells, ids, strict=True)]
-    return replace(p, stacks=tuple(kept), untrained=tuple(lost)) if lost else p
+        runs = [LostRun(cell, run, why.status, why.reason) for cell, run in zip(stack.cells, ids, strict=True)]
+        if all(store.run(run) is not None for run in ids):
+            kept.append(stack)
+            unmended += runs
+        else:
+            lost += runs
+    if not lost + unmended:
+        return p
+    return replace(p, stacks=tuple(kept), untrained=tuple(lost), unmended=tuple(unmended))
 
 
 class Durations(Protocol):
@@ -106,7 +130,7 @@ class Laboratory:
     Metrics must not meet test data: the executor that `measure` is given is never the one that `train` was given.
 
     `metric_limit` is the seconds that a metric may take on a checkpoint, whatever the tasks say (None: as they say).
-    Of `durations` the longest jobs begin first, those that take as long, or all (None), in the order of the plans.
+    By `durations` the longest jobs begin first, those that take as long, or all (None), in the order of the plans.
     """
 
     def __init__(
@@ -166,7 +190,7 @@ class Laboratory:
             own = {name: one for name, one in metrics.items() if one.origin == origin}
             jobs = list(self._jobs(plans, own, origin, executor.memory or memory_share(executor.workers)))
             if (durations := self.durations) is not None:
-                jobs.sort(key=lambda job: -_seconds(job, durations))
+                jobs.sort(key=lambda job: _turn(job, durations))
             self._finish(jobs, rounds, executor)
             if jobs and origin is not None:
                 executor.renew()
@@ -275,8 +299,13 @@ def _have(probe: StoredProbe | None) -> bool:
     return probe is not None and probe.status == "ok"
 
 
-def _seconds(job: Job, durations: Durations) -> float:
-    """All values of a job, each within its limit."""
+def _turn(job: Job, durations: Durations) -> tuple[bool, float]:
+    """The place of the values of a run among those of others: what takes longest begins first.
+
+    Unless a value may take longer than its limit: such runs come last, those with the shortest of these values first. A
+    metric that exceeds its limit a few times is given up on all values that are left, which then are no shorter ones.
+    """
     wanted: tuple[Wanted, ...] = job.arguments[0]
-    limit = job.limit or math.inf
-    return sum(min(durations.value(want.point.task, want.metric), limit) for want in wanted)
+    each, limit = [durations.value(want.point.task, want.metric) for want in wanted], job.limit or math.inf
+    longest = max(each)
+    return (True, longest) if longest * _OFF_BY >= limit else (False, -sum(each))

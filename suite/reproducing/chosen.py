@@ -10,22 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from suite.errors import BadInput
-from suite.measuring.measure import Plan
+from suite.measuring.measure import Part, Plan
 from suite.ranking.changes import differing
 from suite.ranking.tables import TaskResults, read_results
-from suite.spec.cells import Cell, stacks
+from suite.spec.cells import stacks
 from suite.spec.task import TaskSpec
-
-
-@dataclass(frozen=True)
-class Part(Plan):
-    """Whole stacks, which are trained, and some of their runs (by id), which alone are measured."""
-
-    chosen: frozenset[str] = frozenset()
-
-    def runs(self) -> Iterator[tuple[Cell, str]]:
-        """The chosen cells, each with its run id."""
-        return ((cell, run_id) for cell, run_id in super().runs() if run_id in self.chosen)
 
 
 @dataclass(frozen=True)

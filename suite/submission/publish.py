@@ -12,11 +12,12 @@ import pandas as pd
 
 from suite.errors import BadInput
 from suite.measuring.costs import Costs, metric_costs
-from suite.measuring.measure import Plan
+from suite.measuring.measure import Part, Plan
 from suite.metrics import Metric
 from suite.publishing import (
     UNWRITABLE,
     VALUE_COLUMNS,
+    check_none_is_lost,
     described,
     measured_values,
     recorded,
@@ -47,6 +48,7 @@ def publish_metrics(plans: Sequence[Plan], store: Store, metrics: Mapping[str, M
         StoreError: a file cannot be written.
     """
     published = [_published(p, root) for p in plans]
+    plans = [_of_published(p, results) for p, results in zip(plans, published, strict=True)]
     for p, results in zip(plans, published, strict=True):
         _check_same_runs(p, store, results, root)
     found = {(p.task.name, n): list(value_rows(p, store, m)) for p in plans for n, m in metrics.items()}
@@ -71,6 +73,14 @@ def _published(p: Plan, root: Path) -> TaskResults:
     return results
 
 
+def _of_published(p: Plan, results: TaskResults) -> Plan:
+    """Without the networks that are published as untrained: whoever published the others could not train them."""
+    runs = frozenset(run_id for _, run_id in p.runs())
+    if runs.isdisjoint(results.untrained["run_id"]):
+        return p
+    return Part(p.task, p.stacks, p.place, p.untrained, p.unmended, runs - set(results.untrained["run_id"]))
+
+
 def _check_same_runs(p: Plan, store: Store, results: TaskResults, root: Path) -> None:
     """The store's networks are the published ones, measured by the same task."""
     rows = [
@@ -81,7 +91,7 @@ def _check_same_runs(p: Plan, store: Store, results: TaskResults, root: Path) ->
     mine = {row[:2] for row in rows}
     theirs = set(zip(results.runs["run_id"], (int(step) for step in results.runs["step"]), strict=True))
     folder = root / p.task.name
-    _check_untrained(p, results, folder)
+    check_none_is_lost(p, results.runs["run_id"], folder)
     if mine != theirs:
         raise BadInput(
             f"{folder}: {len(theirs - mine)} of {len(theirs)} published checkpoints are not those of this task file on "
@@ -98,23 +108,6 @@ def _check_same_runs(p: Plan, store: Store, results: TaskResults, root: Path) ->
             f"here (their losses differ by more than {SAME_LOSS:.1%}): another machine trains other networks where "
             "training does not contract, and a metric's values must be those of the published ones; ask whoever "
             "published the task to add the metric"
-        )
-
-
-def _check_untrained(p: Plan, results: TaskResults, folder: Path) -> None:
-    """Every network that is published is trained here, and no more than those.
-
-    Raises:
-        BadInput: that is not so: of either there would be values too many, or too few.
-    """
-    if lost := {lost.run_id for lost in p.untrained} & set(results.runs["run_id"]):
-        raise BadInput(
-            f"{folder}: {len(lost)} published networks could not be trained here: `suite run` tries them again"
-        )
-    if found := {run_id for _, run_id in p.runs()} & set(results.untrained["run_id"]):
-        raise BadInput(
-            f"{folder}: {len(found)} networks that are trained here are published as untrained: "
-            "publish the whole task again"
         )
 
 

@@ -105,7 +105,7 @@ def test_a_network_that_cannot_be_counted_begins_first(monkeypatch: pytest.Monke
 def test_a_class_of_cost_has_all_that_is_no_dearer_and_the_trivial_ones(cost: str) -> None:
     metrics = find_metrics()
     found = affordable(metrics, cost)
-    assert [one.name for one in measures(found)] == [one.name for one in known_metrics(cost=cost)] == list(found)
+    assert {one.name for one in known_metrics(cost=cost)} == set(found), "a dry run counts what a run measures"
     for name, one in metrics.items():
         assert (name in found) == (one.trivial or COSTS.index(one.cost) <= COSTS.index(cost)), name
 

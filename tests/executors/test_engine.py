@@ -11,6 +11,7 @@ from suite import cli, pipeline
 from suite.errors import BadInput
 from suite.executors import LocalExecutor, Needs, engine
 from suite.executors.engine import HERE, Engine, engine_of
+from suite.measuring.devices import workers_here
 from tests.command import TINY
 
 GIB = 2**30
@@ -63,11 +64,11 @@ def test_a_gpu_of_this_machine_is_a_worker_each(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert pipeline.workers_here("cuda") == (3, ("0", "1", "2"))
-    assert pipeline.workers_here("cuda:2") == (1, ())
+    assert workers_here("cuda") == (3, ("0", "1", "2"))
+    assert workers_here("cuda:2") == (1, ())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-a,7")
-    assert pipeline.workers_here("auto") == (3, ("4", "GPU-a", "7"))
-    assert pipeline.workers_here("cpu")[1] == ()
+    assert workers_here("auto") == (3, ("4", "GPU-a", "7"))
+    assert workers_here("cpu")[1] == ()
 
 
 def test_workers_are_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

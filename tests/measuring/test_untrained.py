@@ -109,6 +109,30 @@ def test_a_plan_of_what_there_is(tmp_path: Path) -> None:
             write_results(found, store, {}, tmp_path / "results")
 
 
+def test_runs_on_record_that_lack_files_alone_stay_and_are_told_apart(tmp_path: Path) -> None:
+    made = _plan()
+    with Store(tmp_path, writing=True) as store:
+        for number in range(3):
+            _record(store, made, number)
+        whole = write_results(made, store, {}, tmp_path / "results") / "runs.csv"
+        before = whole.read_bytes()
+        key, ids = made.stacks[1].key(made.environment), made.stacks[1].run_ids(made.environment)
+        run = store.run(ids[0])
+        assert run is not None
+        store.path(str(run.checkpoints[0].weights)).unlink()
+        store.record_failure(StoredFailure(key, "died", REASON, 1.0))
+        found = as_trained(made, store)
+        assert (found.stacks, found.untrained) == (made.stacks, ())
+        (said,) = untrained(found)
+        assert said == (
+            f"tiny/digits: {len(found.unmended)} of 6 networks lack files, and could not be trained again: "
+            f"died: {REASON}; `suite run` tries them again"
+        )
+        write_results(found, store, {}, tmp_path / "results")
+        assert whole.read_bytes() == before
+        assert not whole.with_name("untrained.csv").exists()
+
+
 def test_results_say_who_is_missing_and_why_until_nobody_is(tmp_path: Path) -> None:
     made, metrics = _plan(), {"hessian_trace": find_metrics()["hessian_trace"]}
     file = tmp_path / "results/tiny/digits/untrained.csv"
