@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +26,11 @@ from suite.store import (
     StoredProbe,
     StoredRun,
     StoredValue,
+    database,
     read_checked,
     write_atomically,
 )
+from tests.mounts import make_read_only, tmpfs
 
 
 def a_run(run_id: str = "r1", loss: float = 0.25) -> StoredRun:
@@ -102,6 +109,12 @@ def test_a_store_of_before_anything_was_let_go_is_made_one_of_now(tmp_path: Path
         assert store.stack("s") == ("r1",)
 
 
+AS_OF_SCHEMA_4 = """
+    DROP TABLE untrained; ALTER TABLE probes DROP COLUMN device; ALTER TABLE metric_values DROP COLUMN device;
+    PRAGMA user_version=4;
+"""
+
+
 def test_a_store_of_before_devices_were_noted_is_made_one_of_now(tmp_path: Path) -> None:
     value = StoredValue("v", "", "r1", 10, "m", 1, "f", 0.3, None, "ok", "", 1.0, 7, "{}", "GPU one")
     probe = StoredProbe("p", "spectrum", "r1", 10, b"t", "ok", "", 0.1, "GPU one")
@@ -109,10 +122,7 @@ def test_a_store_of_before_devices_were_noted_is_made_one_of_now(tmp_path: Path)
         store.record_stack("s", [a_run()], 1.0, {})
         store.record_probes([probe])
         store.record_values([value])
-        store._db.executescript(
-            "DROP TABLE untrained; ALTER TABLE probes DROP COLUMN device; ALTER TABLE metric_values DROP COLUMN device;"
-            "PRAGMA user_version=4;"
-        )
+        store._db.executescript(AS_OF_SCHEMA_4)
     with Store(tmp_path, writing=True) as store:
         before = store.probe("p")
         assert before is not None
@@ -124,6 +134,72 @@ def test_a_store_of_before_devices_were_noted_is_made_one_of_now(tmp_path: Path)
         after = store.probe("q")
         assert after is not None
         assert [after.device, store.values("w")[0].device] == ["GPU one", "GPU one"]
+
+
+HOLDS = """
+    import fcntl, sys
+    lock = open(sys.argv[1], "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def held(home: Path) -> Iterator[None]:
+    """Another process has the lock, as a driver of any version."""
+    words = [sys.executable, "-c", textwrap.dedent(HOLDS), str(home / "lock")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.communicate()
+
+
+def test_a_store_that_an_older_driver_has_at_hand_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it writes has fewer columns than this version's tables."""
+    monkeypatch.setattr(database, "_MIGRATES_WITHIN", 0.1)
+    row = ("p", "x", "r", 1, None, "failed", "", 0.1)
+    with Store(tmp_path, writing=True) as store:
+        store._db.executescript(AS_OF_SCHEMA_4)
+    with held(tmp_path):
+        with pytest.raises(StoreError) as error:
+            Store(tmp_path)
+        said = f"{tmp_path} is in use by a run of an older version of suite (its schema is 4, this suite reads 5): "
+        assert str(error.value) == f"{said}wait for its end, then try again"
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as older, older:
+            older.execute("INSERT INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    with Store(tmp_path) as reader, Store(tmp_path, writing=True):  # the reader kept no lock
+        assert reader.probe("p") == StoredProbe(*row)
+
+
+def test_a_reader_waits_for_another_that_makes_the_store_one_of_now(tmp_path: Path) -> None:
+    with Store(tmp_path, writing=True) as store:
+        store._db.executescript(AS_OF_SCHEMA_4)
+    lock = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    ended = threading.Timer(0.2, os.close, [lock])
+    ended.start()
+    with Store(tmp_path) as store:
+        assert store.failures() == {}
+    ended.join()
+
+
+def test_a_reader_of_a_store_of_now_needs_no_lock(tmp_path: Path) -> None:
+    Store(tmp_path, writing=True).close()
+    with held(tmp_path), Store(tmp_path) as store:
+        assert store.failures() == {}
+
+
+def test_an_older_store_on_a_read_only_disk_is_one_line(tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=4m") as disk:
+        with Store(disk / "home", writing=True) as store:
+            store._db.executescript(AS_OF_SCHEMA_4)
+        make_read_only(disk)
+        with pytest.raises(StoreError, match=r"^\S+/home: .*; the store must be a folder you can write to .*$"):
+            Store(disk / "home")
 
 
 def test_a_stack_that_could_not_be_trained_is_on_record_until_it_is(tmp_path: Path) -> None:

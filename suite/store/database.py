@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,8 @@ _ADDED_TO = (0, 2, 3, 4)
 """Versions (0: an empty store) from which a store becomes one of this version by the tables and columns it has not."""
 _ADDED_COLUMNS = (("probes", "device"), ("metric_values", "device"))
 """Text columns that were added to tables, the last of theirs: NULL in older rows."""
+_MIGRATES_WITHIN = 5.0
+"""Seconds that other openers of this version take at most, while they hold the lock, to make a store one of theirs."""
 
 # let_go: checksums of files that are gone on purpose; awaited: runs whose rows were removed so that they are trained
 # again, and what they were made of; untrained: stacks whose last training came to nothing
@@ -53,8 +56,11 @@ CREATE TABLE IF NOT EXISTS untrained (
 class Store:
     """Opens (and makes) the store at `home`. `writing=True` takes the lock that only one driver holds.
 
+    A store of an older version becomes one of this by whoever opens it first, unless a driver has it at hand.
+
     Raises:
-        StoreError: the folder cannot be written, is used by another driver, or is of another schema.
+        StoreError: the folder cannot be written, is used by another driver, or is of another schema (which a driver of
+            an older version works in, or which is not known).
         DamagedStore: the database is no whole database.
     """
 
@@ -248,11 +254,9 @@ class Store:
             raise DamagedStore(f"{file}: it is empty, and there are tensors beside it; {BROKEN}")
 
     def _take_lock(self) -> int:
-        self._lock = os.open(self.home / "lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = _lock_of(self.home)
         except BlockingIOError as error:
-            os.close(self._lock)
             raise StoreError(
                 f"{self.home} is in use by another `suite` process: wait for it, or set SUITE_HOME to another folder"
             ) from error
@@ -271,10 +275,32 @@ class Store:
                 "move the folder away or set SUITE_HOME to another one"
             )
         if version != SCHEMA_VERSION:
-            self._add_what_is_new()
+            self._migrate()
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        """Make it a store of this version, with the driver's lock: the rows of an older driver would not fit it."""
+        if self._lock is not None:
+            self._add_what_is_new()
+            return
+        end = time.monotonic() + _MIGRATES_WITHIN
+        while (version := self._version()) != SCHEMA_VERSION:
+            try:
+                lock = _lock_of(self.home)
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    raise StoreError(
+                        f"{self.home} is in use by a run of an older version of suite (its schema is {version}, this "
+                        f"suite reads {SCHEMA_VERSION}): wait for its end, then try again"
+                    ) from error
+                time.sleep(0.05)
+                continue
+            try:
+                self._add_what_is_new()
+            finally:
+                os.close(lock)
 
     def _add_what_is_new(self) -> None:
         """In one transaction, unless another process was quicker: tables and columns, then the version."""
@@ -303,6 +329,21 @@ class Store:
                 self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _lock_of(home: Path) -> int:
+    """The lock of the one driver, held until it is closed.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    lock = os.open(home / "lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 def made_of(tensors: Iterable[str | None], points: Iterable[tuple[Any, ...]]) -> str:
