@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from suite.errors import BadInput
+from suite.errors import BadInput, printable
 
 LIMIT = 120.0
 """Seconds that importing may take."""
@@ -210,7 +210,7 @@ def _ended(process: subprocess.Popen[bytes], read: int) -> tuple[int | None, str
 
 def _last_line(text: bytes) -> str:
     lines = text.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return printable(lines[-1]) if lines else "it said nothing"
 
 
 def _read(stream: IO[bytes], tail: list[bytes]) -> None:
@@ -227,9 +227,9 @@ def _judge(where: str, code: int | None, last: str, mark: bytes) -> None:
     if mark == _BEGUN + _FORKED:
         raise BadInput(f"{where}: importing forks the process: a metric starts nothing")
     if mark.startswith(_BEGUN + _LIMITED):
-        changed = mark.removeprefix(_BEGUN + _LIMITED).decode()
-        raise BadInput(
-            f"{where}: importing changes the limits of the process ({changed}): a metric's file changes none"
-        )
+        said = mark.removeprefix(_BEGUN + _LIMITED).decode("utf-8", "replace").split(", ")
+        changed = ", ".join(name for name in said if name in limits())  # a file can say anything in that process's name
+        what = f"the limits of the process ({changed})" if changed else "limits of the process"
+        raise BadInput(f"{where}: importing changes {what}: a metric's file changes none")
     if code or mark != _BEGUN + _WHOLE:
         raise BadInput(f"{where}: importing ended the process (exit code {code}; {last})")

@@ -293,6 +293,9 @@ LEFT = f"{LONG}: what it started does not end"
         ("raise KeyboardInterrupt\n", 60, f"{ENDED} .*KeyboardInterrupt"),
         ("import os\nos.fork()\n", 60, r"importing forks the process"),
         (GOOD + "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))\n", 60, r"limits .*\(RLIMIT_NOFILE\)"),
+        ("import os, sys\nos.write(int(sys.argv[2]), b'l\\xff')\n", 60, r"importing changes limits of the process: a"),
+        ("import os, sys\nos.write(int(sys.argv[2]), b'l\\x1b]0;owned\\x07\\nfake line')\n", 60, r"changes limits of the process: a"),
+        ("import os\nos.write(2, b'\\x1b]0;owned\\x07')\nos._exit(3)\n", 60, f"{ENDED} 3; \ufffd]0;owned\ufffd"),
         (GOOD + "import sys\nsys.setrecursionlimit(60)\n", 60, r"limits .*\(the recursion limit\)"),
         ("import os\nwhile True: os.write(1, b'x' * 10**6), os.write(2, b'x' * 10**6)\n", 5, f"{LONG}$"),
         ("sum(iter(int, 1))\n", 5, f"{LONG}$"),
@@ -312,6 +315,7 @@ def test_what_only_another_process_survives(
     with pytest.raises(BadInput, match=message) as caught:
         import_elsewhere([file], package=False)
     assert "mine.py" in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_a_loop_in_c_ends_with_a_line(tmp_path: Path) -> None:
