@@ -23,15 +23,20 @@ def metric_costs(measured: Mapping[str, list[StoredValue]], usual: str | None = 
         good = [row for row in rows if row.status == "ok"]
         if not good:
             continue
-        counts = Counter(row.device for row in good)
+        counts = Counter(map(_device, good))
         device = max(sorted(counts, key=str), key=counts.__getitem__)
-        done = [row for row in good if row.device == device]
+        done = [row for row in good if _device(row) == device]
         told = [row.memory / 2**20 for row in done if row.memory is not None]
         seconds = sum(row.seconds for row in done) / len(done)
         costs[name] = {"seconds": _one_digit(seconds), "memory_mib": _one_digit(max(told)) if told else None}
         if len(counts) > 1 or (usual is not None and device is not None and device not in usual.split(", ")):
             costs[name]["device"] = device
     return costs
+
+
+def _device(row: StoredValue) -> str | None:
+    """The device's name; one that is blank, as older stores may have it, says no more than none."""
+    return row.device if row.device and row.device.strip() else None
 
 
 def _one_digit(number: float) -> float:

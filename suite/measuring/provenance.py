@@ -18,15 +18,19 @@ _PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "pydantic", "s
 
 @cache
 def device_name(device: torch.device) -> str:
-    """What people call the device, such as "NVIDIA H200" or "AMD EPYC"; looked up once a process, as `software` is."""
+    """What people call the device, such as "NVIDIA H200" or "AMD EPYC"; looked up once a process, as `software` is.
+
+    It is never blank, whatever a virtual machine says of its processor: it is to be read in tables.
+    """
     if device.type != "cpu":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.get_device_name(device).strip() or device.type
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    known = (*names, platform.processor().strip(), platform.machine().strip())
+    return next(filter(None, known), device.type)
 
 
 @lru_cache(maxsize=1)

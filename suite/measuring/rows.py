@@ -41,9 +41,12 @@ def rows_of(wanted: Sequence[Wanted], metrics: Mapping[str, Metric], sent: Any) 
 
 def _sound(row: StoredValue) -> bool:
     """Whether the parts of a row that are not the driver's own are of the kind that they are meant to be."""
-    words = (row.component, row.status, row.reason, row.versions, "" if row.device is None else row.device)
+    device = "not noted" if row.device is None else row.device
+    words = (row.component, row.status, row.reason, row.versions, device)
     if not all(type(word) is str and len(word) < _LONGEST and word.isprintable() for word in words):
         return False  # no orders to a terminal, no halves of characters, which no file takes
+    if not device.strip():
+        return False  # a device has a name: results with one that has none could not be read
     good = row.status == "ok" and _finite(row.value) and (row.standard_error is None or _finite(row.standard_error))
     lost = row.status in ("undefined", "failed") and row.value is None and row.standard_error is None
     counted = row.memory is None or (type(row.memory) is int and 0 <= row.memory < 2**63)

@@ -46,6 +46,7 @@ def test_what_the_suite_makes_is_taken() -> None:
         {"status": None}, {"reason": None}, {"reason": "x" * 10**5}, {"seconds": -1.0}, {"seconds": None},
         {"seconds": float("inf")}, {"memory": -1}, {"memory": 2**70}, {"memory": 1.5}, {"versions": None},
         {"component": None}, {"component": 3}, {"status": "failed", "reason": "x"},
+        {"device": ""}, {"device": "  "},
         {"device": 3}, {"device": 0}, {"device": "a\x1b]0;b"}, {"device": "x" * 10**5},
         {"component": "\udc80"}, {"component": "a\x1b]0;b\x07"}, {"component": "a\nb"},
     ],
