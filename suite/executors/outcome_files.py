@@ -38,13 +38,17 @@ class OutcomeFolder:
     path: Path
 
     def leave(self, number: int, outcome: Outcome) -> None:
-        """Leave what became of a job; what cannot be written is that job's failure."""
+        """Leave what became of a job; a result that cannot be packed, or has no room here, is that job's failure.
+
+        Raises:
+            OSError: there is no room for that either.
+        """
         try:
-            content = _packed(outcome)
-        except (TypeError, ValueError, RecursionError) as error:  # of JSON: a plain result that was none
+            _write(self._outcome(number), _packed(outcome))
+        except Exception as error:  # noqa: BLE001 - whatever a result may do; a disk that is full has room for a line
             why = f"its result cannot be written ({first_line(error)})"
-            content = _packed(Outcome(outcome.job, "failed", None, why, outcome.seconds, outcome.fraction))
-        _write(self._outcome(number), content)
+            lost = Outcome(outcome.job, "failed", None, why, outcome.seconds, outcome.fraction)
+            _write(self._outcome(number), _packed(lost))
 
     def note(self, number: int, fraction: float) -> None:
         """Leave how much of a job is done."""
@@ -119,9 +123,14 @@ def _number(said: Any) -> float:
 
 def _write(target: Path, content: bytes) -> None:
     """Whole or not at all: the driver may look at any moment."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
-        part.write(content)
-    Path(part.name).replace(target)
+    part = tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False)  # noqa: SIM115 - closed below
+    try:
+        with part:
+            part.write(content)
+        Path(part.name).replace(target)
+    except BaseException:
+        Path(part.name).unlink(missing_ok=True)  # a part takes the room that the next one needs
+        raise
 
 
 def _read(file: Path, most: int | None) -> bytes:

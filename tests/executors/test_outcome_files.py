@@ -16,6 +16,7 @@ from suite.executors.outcome_files import OutcomeFolder
 from tests.executors import sends
 from tests.executors.sends import Evil
 from tests.executors.test_local import double
+from tests.mounts import tmpfs
 
 PLAIN, TRUSTED = (Job("g", double, (1,), plain=plain) for plain in (True, False))
 GOOD = {"status": "ok", "result": [1], "reason": "", "seconds": 2.0, "fraction": 1.0}
@@ -53,6 +54,29 @@ def test_a_result_that_is_no_json_is_its_jobs_failure(folder: OutcomeFolder) -> 
         taken = folder.take(number, PLAIN)
         assert (taken.status, taken.result, taken.seconds) == ("failed", None, 2.0)
         assert taken.reason.startswith("its result cannot be written (")
+
+
+class Unpicklable:
+    def __reduce__(self) -> Any:
+        raise RuntimeError("not me")
+
+
+def test_a_result_that_cannot_be_pickled_is_its_jobs_failure(folder: OutcomeFolder) -> None:
+    for number, result in enumerate([Unpicklable(), lambda: None]):
+        folder.leave(number, Outcome(TRUSTED, "ok", result, "", 2.0))
+        taken = folder.take(number, TRUSTED)
+        assert (taken.status, taken.result, taken.seconds) == ("failed", None, 2.0)
+        assert taken.reason.startswith("its result cannot be written (")
+
+
+def test_a_result_that_has_no_room_is_its_jobs_failure(tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=64k") as disk:
+        folder = OutcomeFolder(disk)
+        folder.leave(0, Outcome(PLAIN, "ok", "x" * 10**6, "", 2.0))
+        assert [path.name for path in disk.iterdir()] == ["0.outcome"]
+        taken = folder.take(0, PLAIN)
+    assert (taken.status, taken.seconds) == ("failed", 2.0)
+    assert taken.reason.startswith("its result cannot be written (OSError: [Errno 28]")
 
 
 def pickled(path: Path, evil: Evil) -> None:
