@@ -44,17 +44,21 @@ def show_run(results: Path, beginning: str, console: Console) -> None:
     """Print the runs whose id begins so: cell, losses, accuracies and values at its checkpoints.
 
     Raises:
-        BadInput: there is none, or more than one.
+        BadInput: there is none, or more than one, or it could not be trained.
     """
     if not any(results.rglob("provenance.json")):
         raise BadInput(f"no run has been measured yet ({results} has no results): `suite run` makes some")
     tasks = read_results(results)
     found = [(t, str(r)) for t in tasks for r in t.runs["run_id"].unique() if r.startswith(beginning)]
-    if not found:
+    lost = [(t, str(r)) for t in tasks for r in t.untrained["run_id"] if r.startswith(beginning)]
+    if not found + lost:
         raise BadInput(_unknown(results, beginning, tasks))
-    if len({run for _, run in found}) > 1:
-        ids = ", ".join(f"{run} ({t.name})" for t, run in found[:5]) + (", …" if len(found) > 5 else "")
-        raise BadInput(f"{beginning}: {len(found)} runs begin so; give more of the id: {ids}")
+    if len({run for _, run in found + lost}) > 1:
+        ids = ", ".join(f"{run} ({t.name})" for t, run in (found + lost)[:5])
+        more = ", …" if len(found + lost) > 5 else ""
+        raise BadInput(f"{beginning}: {len(found + lost)} runs begin so; give more of the id: {ids}{more}")
+    if not found:
+        raise BadInput(_why_untrained(*lost[0]))
     for task, run_id in found:  # tasks may share a run
         _print_run(task, run_id, console, results / task.name)
 
@@ -63,6 +67,12 @@ def _unknown(results: Path, beginning: str, tasks: list[TaskResults]) -> str:
     files = [str(results / task.name / "runs.csv") for task in tasks]
     listed = ", ".join(files[:3]) + (f" and {len(files) - 3} further files" if len(files) > 3 else "")
     return f"no run begins with {beginning}; the ids of those that are measured are in the first column of {listed}"
+
+
+def _why_untrained(task: TaskResults, run_id: str) -> str:
+    row = task.untrained[task.untrained["run_id"] == run_id].iloc[0]
+    reason = "" if pd.isna(row["reason"]) else f": {row['reason']}"
+    return f"{task.name} {run_id}: could not be trained ({row['status']}{reason}); the next `suite run` tries it again"
 
 
 def _print_run(task: TaskResults, run_id: str, console: Console, folder: Path) -> None:

@@ -167,6 +167,18 @@ def test_runs_that_cannot_be_shown(place: Path, tmp_path: Path) -> None:
         _shown(tmp_path / "empty", "nosuch", 80)
 
 
+def test_a_run_that_could_not_be_trained_says_why(place: Path) -> None:
+    rows = "lost1,0.1,32,7,died,exit code -9\nlost2,0.1,32,8,timeout,\nr17x,0.1,32,9,failed,no\n"
+    (place / "results/a/grid/untrained.csv").write_text(f"run_id,eta,b,seed,status,reason\n{rows}")
+    for beginning, why in (("lost1", "died: exit code -9"), ("lost2", "timeout"), ("r17x", "failed: no")):
+        with pytest.raises(BadInput, match=rf"^a/grid {beginning}: could not be trained \({why}\); .*again$"):
+            _shown(place, beginning, 80)
+    with pytest.raises(BadInput, match=r"^lost: 2 runs begin so; .*: lost1 \(a/grid\), lost2 \(a/grid\)$"):
+        _shown(place, "lost", 80)
+    with pytest.raises(BadInput, match=r"^r17: 2 runs begin so; .*: r17 \(a/grid\), r17x \(a/grid\)$"):
+        _shown(place, "r17", 80)
+
+
 def test_a_run_that_two_tasks_share_is_shown_of_both(place: Path) -> None:
     runs = pd.read_csv(place / "results/a/grid/runs.csv")
     write_task(place / "results/c/same", "grid", runs, ["eta", "b", "seed"])
