@@ -16,7 +16,7 @@ run: $(READY)
 
 # the quick benchmarks last, once each and without timing; those that take minutes are collected only
 test: $(READY_DEV) schema lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/bench --durations=20 -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/bench --durations=20 -m "not slow"
 	$(BIN)/python -m pytest tests/bench --benchmark-disable -k "not loop" -q
 
 # with the tests marked slow, and with Ray and submitit
