@@ -49,7 +49,7 @@ probes:
 """
 
 
-_FORKS, _SECONDS = Forks(), 300
+_SECONDS = 300
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -82,6 +82,9 @@ def _environment(home: Path | None) -> dict[str, str]:
     found = {k: v for k, v in os.environ.items() if k not in ("SUITE_HOME", "COLUMNS")}
     found.setdefault("SUITE_COST", "free")  # the command line is tested here, each metric in tests/metrics
     return found | {"COLUMNS": "150"} | ({} if home is None else {"SUITE_HOME": str(home)})
+
+
+_FORKS = Forks(_environment(None))
 
 
 def start(folder: Path, *words: str, home: Path | None = None) -> subprocess.Popen[str]:

@@ -24,16 +24,19 @@ _IMPORTED = ("suite.cli", "suite.pipeline", "suite.reporting.local", "suite.subm
 
 
 class Forks:
-    """The process that is forked, begun at the first command; it ends with this one."""
+    """The process that is forked, begun at the first command with this environment; it ends with this one.
 
-    def __init__(self) -> None:
+    The environment is one of before any test: a test's own may name other modules than those that are imported here.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self._server: subprocess.Popen[str] | None = None
-        self._begun_with: dict[str, str] = {}
+        self._begun_with = dict(environment)
         self._one = threading.Lock()
 
     def fits(self, environment: Mapping[str, str]) -> bool:
         """Whether a fork has this environment: what is not the suite's own was read when the interpreter began."""
-        return not self._begun_with or _foreign(environment) == self._begun_with
+        return _foreign(environment) == _foreign(self._begun_with)
 
     def run(
         self, folder: Path, words: Sequence[str], environment: Mapping[str, str], seconds: float
@@ -45,7 +48,7 @@ class Forks:
         """
         with self._one, tempfile.TemporaryDirectory() as place:
             told = [Path(place) / name for name in ("out", "err")]
-            server = self._running(environment)
+            server = self._running()
             assert server.stdin is not None  # a pipe
             assert server.stdout is not None
             last = threading.Timer(seconds, server.kill)
@@ -60,12 +63,10 @@ class Forks:
             out, err = (path.read_bytes().decode() for path in told)
             return int(status), out, err
 
-    def _running(self, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    def _running(self) -> subprocess.Popen[str]:
         if self._server is None:
-            self._begun_with = _foreign(environment)
-            words = [sys.executable, "-m", "tests.forked"]
-            pipe = subprocess.PIPE
-            self._server = subprocess.Popen(words, cwd=_ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
+            words, pipe = [sys.executable, "-m", "tests.forked"], subprocess.PIPE
+            self._server = subprocess.Popen(words, cwd=_ROOT, env=self._begun_with, stdin=pipe, stdout=pipe, text=True)
         return self._server
 
 

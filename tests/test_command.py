@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.forked import Forks
@@ -12,11 +10,10 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "COLUMNS": "150"}
 
 
 @pytest.mark.parametrize("name", ["KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR", "SUITE_COST"])
-def test_what_a_library_sets_when_it_is_imported_leaves_commands_forks(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_library_sets_when_it_is_imported_leaves_commands_forks(name: str) -> None:
     """sklearn and torch set such variables in whoever imports them: each command would be seconds of imports again."""
-    forks = Forks()
-    monkeypatch.setattr(forks, "_begun_with", dict(ENVIRONMENT))
-    assert forks.fits(ENVIRONMENT | {name: "set later"})
-    assert not forks.fits(ENVIRONMENT | {"PYTHONPATH": str(Path("elsewhere"))})
+    assert Forks(ENVIRONMENT).fits(ENVIRONMENT | {name: "set later"})
+
+
+def test_a_command_with_other_modules_is_no_fork_not_even_the_first() -> None:
+    assert not Forks(ENVIRONMENT).fits(ENVIRONMENT | {"PYTHONPATH": "elsewhere"})
