@@ -7,7 +7,7 @@ READY_DEV := .venv/.ready-dev
 
 SCHEMA := suite/spec/task.schema.json
 
-.PHONY: run test test-all bench reliability lint schema audit clean
+.PHONY: run test test-whole test-all bench reliability lint schema audit clean
 
 run: $(READY)
 	$(BIN)/suite run --cost gradient
@@ -16,8 +16,12 @@ run: $(READY)
 
 # the quick benchmarks last, once each and without timing; those that take minutes are collected only
 test: $(READY_DEV) schema lint
-	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/bench --durations=20 -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/bench --durations=20 -m "not slow and not whole"
 	$(BIN)/python -m pytest tests/bench --benchmark-disable -k "not loop" -q
+
+# whole runs from outside, which `.ci/run` has too
+test-whole: $(READY_DEV)
+	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/bench --durations=20 -m "whole and not slow"
 
 # with the tests marked slow, and with Ray and submitit
 test-all: $(READY_DEV) schema lint

@@ -11,6 +11,8 @@ import pytest
 from suite.ranking.tables import TaskResults, read_results
 from tests.command import TINY, TINY_TRAJECTORY, suite, workplace
 
+pytestmark = pytest.mark.whole
+
 ASKED = "  sharpness: {count: 3, samples: 100}\ngrid:"
 GRID = TINY.replace("minibatches: 2", "minibatches: 1")
 SMALL = GRID.replace("[0.03, 0.1, 0.3]", "[0.01]")

@@ -199,6 +199,7 @@ def test_spectra_are_published_in_few_numbers(place: Path) -> None:
     assert len(points) == 2 * len({run for run, _ in points}) == 8  # of 16 checkpoints the first and last of four runs
 
 
+@pytest.mark.whole
 def test_a_second_run_does_nothing_and_ends_the_same(place: Path) -> None:
     board = place / ".suite/reports/leaderboard.md"
     before, seconds = board.read_bytes(), (place / ".suite/store.db").stat().st_mtime_ns
@@ -209,6 +210,7 @@ def test_a_second_run_does_nothing_and_ends_the_same(place: Path) -> None:
     assert (place / ".suite/store.db").stat().st_mtime_ns == seconds
 
 
+@pytest.mark.whole
 def test_a_metric_is_one_file_from_outside_and_never_retrains(again: tuple[Path, str]) -> None:
     place, out = again
     assert len(METRIC.splitlines()) <= 20
@@ -284,6 +286,7 @@ def test_a_hanging_metric_is_soon_given_up_and_the_others_are_measured(place: Pa
         assert [row["status"] for row in values(place, name, "fresh")] == ["ok"] * 12
 
 
+@pytest.mark.whole
 def test_no_test_data_in_the_process_of_a_metric(tmp_path: Path) -> None:
     folder = workplace(tmp_path)
     data = Digits().load((), tmp_path)
@@ -342,11 +345,13 @@ def test_results_inside_other_results_are_refused_before_any_work(place: Path, n
     assert len(values(place, "weight_norm", names[0])) == 12
 
 
+@pytest.mark.whole
 def test_versions_and_commit_are_those_of_training(again: tuple[Path, str]) -> None:
     provenance = json.loads((again[0] / ".suite/reports/results/tiny/digits/provenance.json").read_text())
     assert (provenance["versions"]["torch"], provenance["commit"]) == ("1.0.old", "0123abc")
 
 
+@pytest.mark.whole
 def test_what_a_killed_run_left_among_the_reports_is_removed(again: tuple[Path, str]) -> None:
     assert not list((again[0] / ".suite/reports").glob(".results-*"))
 
@@ -389,6 +394,7 @@ def test_help_answers_at_once() -> None:
     assert min(seconds) < 0.5
 
 
+@pytest.mark.whole
 def test_a_task_is_one_file(place: Path) -> None:
     task = TINY.replace("tiny/digits", "mine").replace("relu", "gelu").replace("epochs: 3", "epochs: 1")
     (place / "mine.yaml").write_text(task)
@@ -399,6 +405,7 @@ def test_a_task_is_one_file(place: Path) -> None:
     assert len(values(place, "codimension", "mine")) == 12
 
 
+@pytest.mark.whole
 def test_publish_and_leaderboard_check_without_torch(place: Path) -> None:
     code, _, err = suite(place, "publish", "tasks/tiny")
     assert code == 0, err

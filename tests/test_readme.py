@@ -7,10 +7,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from suite.spec.loading import load_task
 from tests.command import README, readme_block, suite
 
 
+@pytest.mark.whole
 def test_the_metric_and_the_task_of_the_readme(tmp_path: Path) -> None:
     metric, task = readme_block("python", "@metric("), readme_block("yaml", "kind: grid")
     (tmp_path / "largest_weight.py").write_text(metric)

@@ -51,6 +51,7 @@ def edit(file: Path, change: Callable[[dict[str, str]], None]) -> None:
         writer.writerows(rows)
 
 
+@pytest.mark.whole
 def test_what_is_made_again_is_identical_and_the_local_report_is_not_touched(clone: Path) -> None:
     results = clone / "reports/results"
     before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}

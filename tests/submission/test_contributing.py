@@ -27,6 +27,8 @@ from suite.submission.findings import END
 from suite.submission.subject import subject_of
 from tests.command import TINY, suite
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 NAME = "weight_kurtosis"
