@@ -190,9 +190,8 @@ def publish(tasks: Sequence[Path], options: Options, results: Path) -> tuple[lis
             if p.untrained and ((folder := results / p.task.name) / "provenance.json").is_file():
                 (there,) = read_results(results, [p.task.name])
                 check_none_is_lost(p, there.runs["run_id"], folder)
-        return [write_results(p, store, metrics, results) for p in found], [
-            line for p in found for line in untrained(p)
-        ]
+        written = [write_results(p, store, metrics, results) for p in found]
+    return written, [line for p in found for line in untrained(p)]
 
 
 def publish_metrics(tasks: Sequence[Path], words: Sequence[str], options: Options, results: Path) -> list[Path]:
@@ -221,7 +220,6 @@ def check(tasks: Sequence[Path], words: Sequence[str], options: Options, terms: 
     with _laboratory(tasks, options, console) as (laboratory, plans, metrics):
         reports = first_reports(subject, options.metric_limit)
         _train(laboratory, plans, options)
-        found: list[Plan] = []
         try:
             found, _ = _measured(laboratory, plans, metrics, options)
             trained = [p for p in found if p.stacks]

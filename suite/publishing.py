@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import shutil
@@ -284,6 +285,7 @@ def definition(metric: Metric) -> str:
 
 def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, Any]:
     task, measured = plan.task, measured_values(plan, store, metrics)
+    probes = list(_probes(plan, store, probes_read(metrics.values())))
     stacks = [store.provenance(stack.key(plan.environment)) for stack in plan.stacks]
     _check_data(plan, [noted for _, noted in stacks])
     return {
@@ -301,15 +303,15 @@ def _provenance(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[st
         "versions": _versions([noted for _, noted in stacks]),
         "device": plan.environment.device,
         "device_name": ", ".join(sorted({noted["device_name"] for _, noted in stacks})),
-        **({"measured_on": measured_on} if (measured_on := _measured_on(plan, store, metrics, measured)) else {}),
+        **({"measured_on": measured_on} if (measured_on := _measured_on(probes, measured)) else {}),
         "dtype": plan.environment.dtype,
         "commit": _agreed(noted.get("commit") for _, noted in stacks),
         "dirty": any(noted.get("dirty") for _, noted in stacks),
         # where a stack did not fit and was trained in so many parts: their cells' sums may be rounded otherwise
         **({"parts": parts} if (parts := max(noted.get("parts", 1) for _, noted in stacks)) > 1 else {}),
-        "seconds": {"training": round(sum(s for s, _ in stacks), 1), **_seconds(plan, store, metrics, measured)},
+        "seconds": {"training": round(sum(s for s, _ in stacks), 1), **_seconds(probes, measured)},
         "metric_costs": metric_costs(measured),
-        "probe_notes": _probe_notes(plan, store, metrics),
+        "probe_notes": _probe_notes(probes),
     }
 
 
@@ -343,12 +345,9 @@ def _agreed(noted: Iterable[str | None]) -> str | None:
     return ", ".join(sorted({one for one in noted if one})) or None
 
 
-def _probe_notes(plan: Plan, store: Store, metrics: dict[str, Metric]) -> dict[str, int]:
+def _probe_notes(probes: Iterable[StoredProbe]) -> dict[str, int]:
     """What the probes that succeeded say of themselves (such as a second attempt in float64), and how many do."""
-    notes: Counter[str] = Counter()
-    for probe in _probes(plan, store, probes_read(metrics.values())):
-        if probe.status == "ok" and probe.reason:
-            notes[probe.reason] += 1
+    notes = Counter(probe.reason for probe in probes if probe.status == "ok" and probe.reason)
     return dict(sorted(notes.items()))
 
 
@@ -366,23 +365,19 @@ def measured_values(plan: Plan, store: Store, metrics: Mapping[str, Metric]) -> 
     return rows
 
 
-def _measured_on(
-    plan: Plan, store: Store, metrics: dict[str, Metric], measured: dict[str, list[StoredValue]]
-) -> str | None:
+def _measured_on(probes: Iterable[StoredProbe], measured: dict[str, list[StoredValue]]) -> str | None:
     """The devices that probes and metrics were taken on, as far as that was noted."""
-    probes = (probe.device for probe in _probes(plan, store, probes_read(metrics.values())))
-    return _agreed([*probes, *(row.device for rows in measured.values() for row in rows)])
+    values = itertools.chain.from_iterable(measured.values())
+    return _agreed([*(probe.device for probe in probes), *(value.device for value in values)])
 
 
-def _seconds(
-    plan: Plan, store: Store, metrics: dict[str, Metric], measured: dict[str, list[StoredValue]]
-) -> dict[str, float]:
-    probes = Counter[str]()
-    for probe in _probes(plan, store, probes_read(metrics.values())):
-        probes[probe.name] += probe.seconds  # type: ignore[assignment]
+def _seconds(probes: Iterable[StoredProbe], measured: dict[str, list[StoredValue]]) -> dict[str, float]:
+    spent = Counter[str]()
+    for probe in probes:
+        spent[probe.name] += probe.seconds  # type: ignore[assignment]
     values = sum(row.seconds for rows in measured.values() for row in rows)
-    each = {f"probe {name}": round(seconds, 1) for name, seconds in sorted(probes.items())}
-    return {"probes": round(sum(probes.values()), 1), **each, "metrics": round(values, 1)}
+    each = {f"probe {name}": round(seconds, 1) for name, seconds in sorted(spent.items())}
+    return {"probes": round(sum(spent.values()), 1), **each, "metrics": round(values, 1)}
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[list[Any]]) -> None:

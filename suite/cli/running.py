@@ -136,9 +136,9 @@ def publish(
     """Write finished tasks from the local store into reports/results, or a metric's values into those written."""
     from suite import pipeline
 
-    options = arguments.options(device, dtype, None, None, yes, False, cost=cost)
+    options, missing = arguments.options(device, dtype, None, None, yes, False, cost=cost), list[str]()
     if metric:
-        written, missing = pipeline.publish_metrics(arguments.paths(tasks), metric, options, results), list[str]()
+        written = pipeline.publish_metrics(arguments.paths(tasks), metric, options, results)
     else:
         written, missing = pipeline.publish(arguments.paths(tasks), options, results)
     for path in written:

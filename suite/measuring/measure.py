@@ -93,8 +93,10 @@ def as_trained(p: Plan, store: Store) -> Plan:
     A stack that is missing without a reason stays: it was never tried, and whoever asks for its runs is told so. So
     does one whose runs are on record and lack files alone: what was measured of them stands.
     """
-    failures, kept, lost, unmended = store.failures(), list[Stack](), list[LostRun](), list[LostRun]()
-    for stack in p.stacks if failures else ():
+    if not (failures := store.failures()):
+        return p
+    kept, lost, unmended = list[Stack](), list[LostRun](), list[LostRun]()
+    for stack in p.stacks:
         why = failures.get(key := stack.key(p.environment))
         if why is None or store.stack(key) is not None:
             kept.append(stack)
@@ -106,8 +108,6 @@ def as_trained(p: Plan, store: Store) -> Plan:
             unmended += runs
         else:
             lost += runs
-    if not lost + unmended:
-        return p
     return replace(p, stacks=tuple(kept), untrained=tuple(lost), unmended=tuple(unmended))
 
 

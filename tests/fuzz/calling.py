@@ -7,7 +7,6 @@ What it does to itself (its limits, its working folder, its modules) ends with i
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import resource
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 
 import suite.metrics.importing
+from suite.executors import kernel
 
 LIMIT = 120.0
 """Seconds of a processor, or without any of it, after which a call hangs, and is ended.
@@ -32,7 +32,6 @@ IMPORTING = 10.0
 """Seconds that a file of metrics has to be imported, instead of the many that it has in life."""
 _MEMORY = 12 * 2**30
 """Bytes of data: what asks for more is no command that reads a small file."""
-_DEATH_SIGNAL = 1  # of prctl(2)
 _FILE = 2**28
 """Bytes of the largest file that a call may write, its output included."""
 _NEEDED = (
@@ -122,7 +121,7 @@ def _become(words: tuple[str, ...], folder: Path, logs: list[Path], importing: f
     try:
         os.setsid()  # it and all that it starts are one group
         with contextlib.suppress(OSError, AttributeError):  # it ends with this process, on Linux
-            ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+            kernel.prctl(kernel.DEATH_SIGNAL, signal.SIGKILL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, log in enumerate(logs, 1):
             os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), number)
